@@ -1,0 +1,799 @@
+#include "agent/core/exec.h"
+
+#include <stdio.h>
+
+#include "agent/core/exec_action.h"
+#include "agent/core/state.h"
+#include "proto/codec.h"
+
+#define REPORT_FIRST 1000
+#define REPORT_SLOWEST 30000
+
+static const struct {
+    const char *name;
+    Skein__ActionState told;
+} states[] = {
+
+#define X(name, action) [EXEC_##name] = {#name, SKEIN__ACTION_STATE__##action},
+    EXEC_STATES(X)
+#undef X
+};
+
+#define TO(state) (1u << EXEC_##state)
+
+static const unsigned allowed[EXEC_STATE_COUNT] = {
+    [EXEC_CONFIRM] = TO(LOOK),
+    [EXEC_LOOK] = TO(PRECHECK) | TO(SETTLE) | TO(UNDONE),
+    [EXEC_PRECHECK] = TO(RESERVE) | TO(UNDONE),
+    [EXEC_RESERVE] = TO(RUNNING) | TO(UNDONE),
+    [EXEC_RUNNING] = TO(SETTLE),
+    [EXEC_ADOPTED] = TO(SETTLE),
+    [EXEC_SETTLE] = TO(ADOPTED) | TO(TIDY) | TO(DONE) | TO(UNDONE) | TO(NEEDS_OPERATOR),
+    [EXEC_TIDY] = TO(DONE),
+    [EXEC_DONE] = 0,
+    [EXEC_UNDONE] = 0,
+    [EXEC_NEEDS_OPERATOR] = 0,
+};
+
+const char *exec_state_name(enum exec_state state)
+{
+    REQUIRE(state < EXEC_STATE_COUNT);
+    return states[state].name;
+}
+
+bool exec_transition_allowed(enum exec_state from, enum exec_state to)
+{
+    return from < EXEC_STATE_COUNT && to < EXEC_STATE_COUNT && (allowed[from] & (1u << to)) != 0;
+}
+
+/* ---- an action ---- */
+
+bool action_is_terminal(const struct action *a)
+{
+    return a->state == EXEC_DONE || a->state == EXEC_UNDONE || a->state == EXEC_NEEDS_OPERATOR;
+}
+
+bool action_has_started(const struct action *a)
+{
+    return a->record->state == SKEIN__JOURNAL_STATE__JOURNAL_STARTED ||
+           a->record->state == SKEIN__JOURNAL_STATE__JOURNAL_FINISHED;
+}
+
+void action_goto(struct action *a, struct step *s, enum exec_state to, const char *why)
+{
+    REQUIRE(exec_transition_allowed(a->state, to));
+    effect_trace(s, "exec %s/%s: %s -> %s: %s", a->record->plan, a->record->action,
+                 states[a->state].name, states[to].name, why);
+    a->state = to;
+    a->since_mono = s->now.mono;
+    a->retry_mono = s->now.mono;
+    a->job = 0;
+    a->request = 0;
+}
+
+static void journal_key(const struct action *a, char *ret, size_t size)
+{
+    snprintf(ret, size, "source:%s/%s", a->record->plan, a->record->action);
+}
+
+void action_journal(struct action *a, struct step *s, Skein__JournalState state)
+{
+    char key[2 * HV_NAME_MAX + 32];
+    journal_key(a, key, sizeof key);
+    a->record->has_state = 1;
+    a->record->state = state;
+    a->journaled = true;
+    effect_journal(s, key, a->record);
+}
+
+void action_job_over(struct action *a, struct step *s)
+{
+    if (a->record->job_over || !action_has_started(a))
+        return;
+    a->record->has_job_over = a->record->job_over = 1;
+    action_journal(a, s, a->record->state);
+}
+
+static void set_text(char **at, const char *text)
+{
+    char *copy = xstrdup(text);
+    free(*at);
+    *at = copy;
+}
+
+static const char *text_or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
+/* NULL until there is something. */
+static json_t *measured(const Skein__JournalRecord *r)
+{
+    if (!r->has_started_at_ms || !r->has_ended_at_ms || r->ended_at_ms < r->started_at_ms)
+        return NULL;
+    json_t *o = json_pack("{s:I}", "took_ms", (json_int_t)(r->ended_at_ms - r->started_at_ms));
+    if (r->has_downtime_ms)
+        json_object_set_new(o, "downtime_ms", json_integer(r->downtime_ms));
+    if (r->has_transferred_mib)
+        json_object_set_new(o, "mib", json_integer((json_int_t)r->transferred_mib));
+    return o;
+}
+
+void action_audit(const struct action *a, struct step *s, const char *event)
+{
+    const Skein__JournalRecord *r = a->record;
+    effect_audit(s, event, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o*}", "plan",
+                 r->plan, "action", r->action, "vm", r->vm, "uuid", r->uuid, "from", r->from, "to",
+                 r->to, "permit", text_or_empty(r->permit != NULL ? r->permit->id : NULL), "code",
+                 text_or_empty(r->code), "reason", text_or_empty(r->message), "evidence",
+                 text_or_empty(r->evidence), "measured", measured(r));
+}
+
+uint64_t action_job(struct action *a, struct step *s, enum hv_kind kind)
+{
+    struct hv_job job = {.kind = kind, .move = a->move};
+    return effect_job(s, OWNER_EXEC, &job);
+}
+
+static void action_free(struct action *a)
+{
+    skein__journal_record__free_unpacked(a->record, NULL);
+    confirm_free(a->confirm);
+    free(a->asker);
+    free(a);
+}
+
+/* ---- what is told of it ---- */
+
+static Skein__ActionState told_state(const struct action *a)
+{
+    if (a->state != EXEC_UNDONE)
+        return states[a->state].told;
+    enum err_code code = err_from_name(text_or_empty(a->record->code));
+    if (code == ERR_CANCELLED)
+        return SKEIN__ACTION_STATE__ACTION_CANCELLED;
+    return code == ERR_EXISTS ? SKEIN__ACTION_STATE__ACTION_SKIPPED
+                              : SKEIN__ACTION_STATE__ACTION_FAILED;
+}
+
+/* Borrows from the action. */
+static Skein__ActionReport report_of(const struct action *a, const struct step *s)
+{
+    const Skein__JournalRecord *r = a->record;
+    Skein__ActionReport report = SKEIN__ACTION_REPORT__INIT;
+    report.plan = r->plan;
+    report.action = r->action;
+    report.has_state = 1;
+    report.state = told_state(a);
+    report.code = r->code;
+    report.message = r->message;
+    report.reporter = (char *)s->conf->host;
+    report.has_started_at_ms = r->has_started_at_ms;
+    report.started_at_ms = r->started_at_ms;
+    report.has_ended_at_ms = r->has_ended_at_ms;
+    report.ended_at_ms = r->ended_at_ms;
+    report.has_downtime_ms = r->has_downtime_ms;
+    report.downtime_ms = r->downtime_ms;
+    report.has_transferred_mib = r->has_transferred_mib;
+    report.transferred_mib = r->transferred_mib;
+    report.permit = r->permit != NULL ? r->permit->id : NULL;
+    report.evidence = r->evidence;
+    return report;
+}
+
+static void answer_report(struct step *s, const char *to, uint64_t id, Skein__ActionReport *report)
+{
+    Skein__Reply reply = SKEIN__REPLY__INIT;
+    reply.kind_case = SKEIN__REPLY__KIND_REPORT;
+    reply.report = report;
+    effect_reply(s, to, id, &reply, NULL);
+}
+
+void action_answer_start(struct action *a, struct step *s, const struct err *err)
+{
+    if (a->asked == 0)
+        return;
+    Skein__ActionReport report = report_of(a, s);
+    if (err != NULL)
+        effect_reply(s, a->asker, a->asked, NULL, err);
+    else
+        answer_report(s, a->asker, a->asked, &report);
+    a->asked = 0;
+}
+
+void action_progress(const struct exec *e, const struct action *a, struct step *s,
+                     const char *phase)
+{
+    if (e->leader[0] == '\0')
+        return;
+    const struct hv_progress *p = &a->progress;
+    Skein__Progress m = SKEIN__PROGRESS__INIT;
+    m.plan = a->record->plan;
+    m.action = a->record->action;
+    m.phase = (char *)phase;
+    m.has_total_mib = m.has_remaining_mib = m.has_transferred_mib = m.has_percent =
+        p->total_mib > 0;
+    m.total_mib = p->total_mib;
+    m.remaining_mib = MIN(p->remaining_mib, p->total_mib);
+    m.transferred_mib = p->transferred_mib;
+    if (p->total_mib > 0)
+        m.percent = (uint32_t)((p->total_mib - m.remaining_mib) * 100 / p->total_mib);
+    m.has_dirty_milli_mib_s = m.has_bandwidth_milli_mib_s = m.has_iteration = p->running;
+    m.dirty_milli_mib_s = p->dirty_milli_mib_s;
+    m.bandwidth_milli_mib_s = p->bandwidth_milli_mib_s;
+    m.iteration = p->iteration;
+    m.has_elapsed_ms = 1;
+    m.elapsed_ms = p->elapsed_ms;
+    Skein__Frame frame = SKEIN__FRAME__INIT;
+    frame.kind_case = SKEIN__FRAME__KIND_PROGRESS;
+    frame.progress = &m;
+    effect_send(s, e->leader, &frame);
+}
+
+/* ---- ends ---- */
+
+static void release(struct action *a, struct step *s, const char *why)
+{
+    if (a->record->reservation == NULL)
+        return;
+    Skein__ReleaseReservation release = SKEIN__RELEASE_RESERVATION__INIT;
+    release.id = a->record->reservation;
+    release.reason = (char *)why;
+    Skein__Request request = SKEIN__REQUEST__INIT;
+    request.kind_case = SKEIN__REQUEST__KIND_RELEASE;
+    request.release = &release;
+    effect_request(s, OWNER_EXEC, a->record->to, &request); /* lost: it expires by itself */
+}
+
+static void remember(struct exec *e, const struct action *a, const struct err *err)
+{
+    struct forgotten *f = &e->forgotten[e->next_forgotten++ % EXEC_FORGOTTEN];
+    snprintf(f->plan, sizeof f->plan, "%s", a->record->plan);
+    snprintf(f->action, sizeof f->action, "%s", a->record->action);
+    f->err = *err;
+}
+
+static void action_remove(struct exec *e, struct step *s, struct action *a)
+{
+    char key[2 * HV_NAME_MAX + 32];
+    journal_key(a, key, sizeof key);
+    if (a->journaled)
+        effect_journal(s, key, NULL);
+    for (size_t i = 0; i < e->n; i++)
+        if (e->actions[i] == a) {
+            memmove(&e->actions[i], &e->actions[i + 1], (--e->n - i) * sizeof *e->actions);
+            break;
+        }
+    action_free(a);
+}
+
+void action_forget(struct exec *e, struct step *s, struct action *a, const struct err *err)
+{
+    REQUIRE(!action_has_started(a));
+    effect_trace(s, "exec %s/%s: %s: not started: %s", a->record->plan, a->record->action,
+                 states[a->state].name, err->msg);
+    verify_refused(&e->refusals, s, "start.refused", a->asker != NULL ? a->asker : "",
+                   a->record->permit, err);
+    action_answer_start(a, s, err);
+    release(a, s, err->msg);
+    remember(e, a, err);
+    action_remove(e, s, a);
+}
+
+/* The body and the approvals have served; the permit's digest still says what was approved. */
+static void strip(Skein__JournalRecord *r)
+{
+    free(r->body.data);
+    r->body = (ProtobufCBinaryData){0};
+    r->has_body = 0;
+    for (size_t i = 0; i < r->n_approvals; i++)
+        free(r->approvals[i].data);
+    free(r->approvals);
+    r->approvals = NULL;
+    r->n_approvals = 0;
+}
+
+static void action_end(struct action *a, struct step *s, enum exec_state to,
+                       Skein__JournalState journal, const struct err *err, const char *event)
+{
+    Skein__JournalRecord *r = a->record;
+    action_goto(a, s, to, err->code == ERR_OK ? "ended" : err->msg);
+    set_text(&r->code, err->code == ERR_OK ? "" : err_name(err->code));
+    set_text(&r->message, err->msg);
+    r->has_ended_at_ms = 1;
+    r->ended_at_ms = (uint64_t)MAX(s->now.wall, (msec)r->started_at_ms);
+    release(a, s, event);
+    strip(r);
+    action_journal(a, s, journal);
+    action_audit(a, s, event);
+}
+
+void action_done(struct action *a, struct step *s, const char *message)
+{
+    struct err none = {0};
+    bool copied = a->move.how.storage != MIGRATE_STORAGE_NONE;
+    snprintf(none.msg, sizeof none.msg, "%s%s%.200s", message,
+             copied ? "the disks that were copied are still on " : "", copied ? s->conf->host : "");
+    action_end(a, s, EXEC_DONE, SKEIN__JOURNAL_STATE__JOURNAL_DONE, &none, "move.succeeded");
+}
+
+void action_undone(struct action *a, struct step *s, const struct err *err)
+{
+    const char *event = action_has_started(a) ? "move.undone" : "move.failed";
+    action_end(a, s, EXEC_UNDONE, SKEIN__JOURNAL_STATE__JOURNAL_UNDONE, err, event);
+}
+
+void action_needs_operator(struct action *a, struct step *s, const char *why)
+{
+    struct err err = {0};
+    const char *first = a->outcome.code != ERR_OK ? a->outcome.msg : "";
+    err_set(&err, ERR_UNKNOWN, "%s%s%s", why, first[0] != '\0' ? "; it began with: " : "", first);
+    action_end(a, s, EXEC_NEEDS_OPERATOR, SKEIN__JOURNAL_STATE__JOURNAL_NEEDS_OPERATOR, &err,
+               "needs.operator");
+}
+
+/* ---- the collection ---- */
+
+struct exec *exec_new(const struct view *view, const struct state *state)
+{
+    struct exec *e = xcalloc(1, sizeof *e);
+    e->view = view;
+    e->state = state;
+    e->budget = budget_new("source");
+    return e;
+}
+
+void exec_free(struct exec *e)
+{
+    if (e == NULL)
+        return;
+    for (size_t i = 0; i < e->n; i++)
+        action_free(e->actions[i]);
+    budget_free(e->budget);
+    free(e->actions);
+    free(e);
+}
+
+static int compare(const struct action *a, const char *plan, const char *action)
+{
+    int order = strcmp(a->record->plan, plan);
+    return order != 0 ? order : strcmp(a->record->action, action);
+}
+
+static struct action *find(const struct exec *e, const char *plan, const char *action)
+{
+    for (size_t i = 0; i < e->n; i++)
+        if (compare(e->actions[i], plan, action) == 0)
+            return e->actions[i];
+    return NULL;
+}
+
+/* Takes record. */
+static struct action *action_add(struct exec *e, Skein__JournalRecord *record)
+{
+    size_t at = 0;
+    while (at < e->n && compare(e->actions[at], record->plan, record->action) < 0)
+        at++;
+    ARRAY_RESERVE(e->actions, e->cap, e->n + 1);
+    memmove(&e->actions[at + 1], &e->actions[at], (e->n++ - at) * sizeof *e->actions);
+    struct action *a = e->actions[at] = xcalloc(1, sizeof *a);
+    a->record = record;
+    snprintf(a->move.uuid, sizeof a->move.uuid, "%s", record->uuid);
+    snprintf(a->move.vm, sizeof a->move.vm, "%s", record->vm);
+    snprintf(a->move.to, sizeof a->move.to, "%s", record->to);
+    a->move.persistent = record->persistent;
+    return a;
+}
+
+static void take_parameters(struct action *a, const struct plan_move *m)
+{
+    a->move.how = m->how;
+    a->move.bandwidth_mib_s = m->bandwidth_mib_s;
+    a->move.downtime_ms = m->downtime_ms;
+    a->estimate_ms = m->estimate_ms;
+}
+
+static enum exec_state state_to_load(Skein__JournalState state)
+{
+    switch (state) {
+    case SKEIN__JOURNAL_STATE__JOURNAL_NONE:
+    case SKEIN__JOURNAL_STATE__JOURNAL_RECEIVED:
+    case SKEIN__JOURNAL_STATE__JOURNAL_RESERVED:
+        return EXEC_LOOK; /* nothing was told to the hypervisor: the first tick forgets it */
+    case SKEIN__JOURNAL_STATE__JOURNAL_STARTED:
+    case SKEIN__JOURNAL_STATE__JOURNAL_FINISHED:
+        return EXEC_SETTLE;
+    case SKEIN__JOURNAL_STATE__JOURNAL_DONE:
+        return EXEC_DONE;
+    case SKEIN__JOURNAL_STATE__JOURNAL_UNDONE:
+        return EXEC_UNDONE;
+    case SKEIN__JOURNAL_STATE__JOURNAL_NEEDS_OPERATOR:
+    case _SKEIN__JOURNAL_STATE_IS_INT_SIZE:
+        break;
+    }
+    return EXEC_NEEDS_OPERATOR; /* a newer version's state is nothing to act on */
+}
+
+void exec_load(struct exec *e, const Skein__JournalRecord *record)
+{
+    budget_load(e->budget, record);
+    bool usable = !record->acts_as_destination && record->plan != NULL && record->action != NULL &&
+                  record->uuid != NULL && record->vm != NULL && record->from != NULL &&
+                  record->to != NULL && record->permit != NULL && record->permit->digest != NULL &&
+                  find(e, record->plan, record->action) == NULL;
+    if (!usable)
+        return;
+    struct action *a = action_add(e, (Skein__JournalRecord *)codec_copy(&record->base));
+    a->loaded = a->journaled = true;
+    a->state = state_to_load(record->state);
+    a->finished = record->state == SKEIN__JOURNAL_STATE__JOURNAL_FINISHED;
+    struct plan_body *body;
+    if (record->has_body &&
+        plan_body_parse(record->body.data, record->body.len, &body, NULL) >= 0) {
+        const struct plan_move *move = plan_body_move(body, record->action);
+        if (move != NULL)
+            take_parameters(a, move);
+        plan_body_free(body);
+    }
+}
+
+void exec_role(struct exec *e, const char *leader, uint64_t term)
+{
+    e->term = MAX(e->term, term);
+    if (strcmp(e->leader, leader) == 0)
+        return;
+    snprintf(e->leader, sizeof e->leader, "%s", leader);
+    for (size_t i = 0; i < e->n; i++) {
+        struct action *a = e->actions[i];
+        if (action_is_terminal(a)) {
+            a->tries = 0;
+            a->request = 0;
+            a->retry_mono = 0;
+        }
+    }
+}
+
+/* ---- starting ---- */
+
+static void answer_pending(const struct exec *e, struct step *s, const char *from, uint64_t id,
+                           const Skein__Permit *permit)
+{
+    Skein__ActionReport report = SKEIN__ACTION_REPORT__INIT;
+    report.plan = permit->plan;
+    report.action = permit->action;
+    report.has_state = 1;
+    report.state = SKEIN__ACTION_STATE__ACTION_PENDING;
+    report.reporter = (char *)s->conf->host;
+    for (unsigned i = 0; i < EXEC_FORGOTTEN; i++) { /* the newest of several stands last */
+        const struct forgotten *f = &e->forgotten[(e->next_forgotten + i) % EXEC_FORGOTTEN];
+        if (strcmp(f->plan, permit->plan) == 0 && strcmp(f->action, permit->action) == 0) {
+            report.code = (char *)err_name(f->err.code);
+            report.message = (char *)f->err.msg;
+        }
+    }
+    answer_report(s, from, id, &report);
+}
+
+/* The planner hands on what people signed; a cancel among it counts whoever brings it. */
+static void look_for_cancel(struct exec *e, struct step *s, const struct action *a,
+                            const Skein__StartAction *start)
+{
+    char digest[HASH_HEX_SIZE] = "";
+    struct gate_verdict verdict = {0};
+    if (action_is_terminal(a) || start->n_approvals == a->record->n_approvals)
+        return;
+    gate_check(s->conf->trust, s->conf->cluster_uuid, start->body.data, start->body.len,
+               start->approvals, start->n_approvals, NULL, s->now.wall, digest, &verdict, NULL);
+    if (strcmp(digest, a->record->permit->digest) == 0 && (verdict.cancelled || verdict.rejected))
+        exec_cancel(e, s, a->record->plan, "people cancelled the plan");
+}
+
+/* The last attempt left the VM where it was, and another permit was committed since. */
+static bool is_further_attempt(const struct action *a, const Skein__Permit *permit)
+{
+    const Skein__Permit *known = a->record->permit;
+    return a->state == EXEC_UNDONE && permit->id != NULL && strcmp(permit->id, known->id) != 0 &&
+           permit->issued_at_ms > known->issued_at_ms;
+}
+
+static bool answer_known(struct exec *e, struct step *s, const char *from, uint64_t id,
+                         const Skein__StartAction *start)
+{
+    struct action *a = find(e, start->permit->plan, start->permit->action);
+    if (a == NULL || is_further_attempt(a, start->permit))
+        return false;
+    struct err err;
+    if (start->permit->digest != NULL &&
+        strcmp(start->permit->digest, a->record->permit->digest) != 0) {
+        err_set(&err, ERR_CONFLICT, "another plan of the name %s is known here", a->record->plan);
+        effect_reply(s, from, id, NULL, &err);
+        return true;
+    }
+    look_for_cancel(e, s, a, start);
+    if (a->state == EXEC_CONFIRM) { /* the newest question gets the answer */
+        set_text(&a->asker, from);
+        a->asked = id;
+    } else {
+        Skein__ActionReport report = report_of(a, s);
+        answer_report(s, from, id, &report);
+    }
+    return true;
+}
+
+static int check_start(const struct exec *e, const struct step *s, const Skein__Permit *permit,
+                       const struct plan_move *move, struct err *err)
+{
+    unsigned outflow = 0;
+    if (strcmp(permit->source, s->conf->host) != 0)
+        return err_set(err, ERR_DENIED, "permit %s is for %s", permit->id, permit->source);
+    for (size_t i = 0; i < e->n; i++) {
+        const struct action *a = e->actions[i];
+        bool busy = !action_is_terminal(a);
+        bool open = a->state == EXEC_NEEDS_OPERATOR && !a->settled;
+        if ((busy || open) && strcmp(a->record->uuid, move->uuid) == 0)
+            return err_set(err, ERR_CONFLICT, "%s is in action %s/%s, which %s", move->vm,
+                           a->record->plan, a->record->action,
+                           busy ? "has not ended" : "needs an operator");
+        outflow += busy;
+    }
+    if (outflow >= s->conf->limit_outflow)
+        return err_set(err, ERR_LIMIT, "%u moves leave this host, %u may at once", outflow,
+                       s->conf->limit_outflow);
+    return 0;
+}
+
+static Skein__JournalRecord *record_new(const struct plan_body *body, const struct plan_move *move,
+                                        const Skein__StartAction *start)
+{
+    Skein__JournalRecord r = SKEIN__JOURNAL_RECORD__INIT;
+    r.has_state = 1;
+    r.state = SKEIN__JOURNAL_STATE__JOURNAL_NONE;
+    r.plan = (char *)body->id;
+    r.action = move->id;
+    r.uuid = move->uuid;
+    r.vm = move->vm;
+    r.from = move->from;
+    r.to = move->to;
+    r.has_body = 1;
+    r.body = start->body;
+    r.n_approvals = start->n_approvals;
+    r.approvals = start->approvals;
+    r.permit = start->permit;
+    return (Skein__JournalRecord *)codec_copy(&r.base);
+}
+
+/* Those under the same order that were accepted and have not begun count too. */
+static int check_budget(const struct exec *e, const struct gate_verdict *verdict,
+                        const struct plan_body *body, const struct plan_move *move, msec wall,
+                        struct err *err)
+{
+    struct budget_order order = budget_order_of(verdict);
+    unsigned pending = 0;
+    for (size_t i = 0; i < e->n; i++) {
+        const struct action *a = e->actions[i];
+        pending += order.order[0] != '\0' && strcmp(a->order.order, order.order) == 0 &&
+                   !action_has_started(a) && !action_is_terminal(a);
+    }
+    return budget_check(e->budget, &order, pending, body->id, move->id, wall, err);
+}
+
+void exec_start(struct exec *e, struct step *s, const char *from, uint64_t id,
+                const Skein__StartAction *start, bool query_only)
+{
+    struct err err = {0};
+    const Skein__Permit *permit = start->permit;
+    if (permit == NULL || permit->plan == NULL || permit->action == NULL) {
+        err_set(&err, ERR_INVALID, "start: the permit is incomplete");
+        effect_reply(s, from, id, NULL, &err);
+        return;
+    }
+    if (answer_known(e, s, from, id, start))
+        return;
+    if (query_only) {
+        answer_pending(e, s, from, id, permit);
+        return;
+    }
+    _cleanup_(plan_body_freep) struct plan_body *body = NULL;
+    const struct plan_move *move = NULL;
+    struct gate_verdict verdict;
+    if (verify_action(s, &start->body, start->approvals, start->n_approvals, permit,
+                      &(struct verify_vm){.view = e->view}, &verdict, &body, &move, &err) < 0 ||
+        check_budget(e, &verdict, body, move, s->now.wall, &err) < 0 ||
+        admin_check_move(state_admin(e->state), body, move, 0, s->now.wall, &err) < 0 ||
+        check_start(e, s, permit, move, &err) < 0) {
+        verify_refused(&e->refusals, s, "start.refused", from, permit, &err);
+        effect_reply(s, from, id, NULL, &err);
+        return;
+    }
+    struct action *a = find(e, permit->plan, permit->action);
+    if (a != NULL) /* what became of the earlier attempt is told and audited */
+        action_remove(e, s, a);
+    a = action_add(e, record_new(body, move, start));
+    a->order = budget_order_of(&verdict);
+    take_parameters(a, move);
+    a->asker = xstrdup(from);
+    a->asked = id;
+    move_confirm(e, a, s);
+}
+
+void exec_cancel(struct exec *e, struct step *s, const char *plan, const char *reason)
+{
+    for (size_t i = 0; i < e->n; i++) {
+        struct action *a = e->actions[i];
+        if (strcmp(a->record->plan, plan) != 0 || action_is_terminal(a) || a->cancelled)
+            continue;
+        a->cancelled = true;
+        if (a->outcome.code == ERR_OK || !action_has_started(a))
+            err_set(&a->outcome, ERR_CANCELLED, "%s", reason);
+        effect_trace(s, "exec %s/%s: %s: cancelled: %s", plan, a->record->action,
+                     states[a->state].name, reason);
+    }
+}
+
+/* ---- events ---- */
+
+void exec_hv(struct exec *e, struct step *s, const struct hv_result *result)
+{
+    for (size_t i = 0; i < e->n; i++) {
+        struct action *a = e->actions[i];
+        if (settle_hv(a, result) || move_hv(e, a, s, result))
+            return;
+    }
+}
+
+static bool report_reply(struct action *a, struct step *s, const char *from,
+                         const Skein__Reply *reply)
+{
+    if (!action_is_terminal(a) || a->request == 0 || a->request != reply->id ||
+        strcmp(from, a->request_to) != 0)
+        return false;
+    if (reply->code == NULL || reply->code[0] == '\0') {
+        a->record->has_reported = a->record->reported = 1;
+        action_journal(a, s, a->record->state);
+    }
+    a->request = 0;
+    return true;
+}
+
+void exec_reply(struct exec *e, struct step *s, const char *from, const Skein__Reply *reply)
+{
+    for (size_t i = 0; i < e->n; i++) {
+        struct action *a = e->actions[i];
+        if (a->confirm != NULL && confirm_reply(a->confirm, s, from, reply)) {
+            move_tick(e, a, s);
+            return;
+        }
+        if (settle_reply(a, from, reply) || report_reply(a, s, from, reply))
+            return;
+        if (a->state == EXEC_RESERVE && a->request != 0 && a->request == reply->id &&
+            strcmp(from, a->record->to) == 0) {
+            move_reserved(e, a, s, reply);
+            return;
+        }
+    }
+}
+
+/* Until the planner has committed it. */
+static void report_tick(const struct exec *e, struct action *a, struct step *s)
+{
+    if (a->record->reported || e->leader[0] == '\0' || s->now.mono < a->retry_mono)
+        return;
+    Skein__ActionReport report = report_of(a, s);
+    Skein__Request request = SKEIN__REQUEST__INIT;
+    request.kind_case = SKEIN__REQUEST__KIND_REPORT;
+    request.report = &report;
+    if (strcmp(a->request_to, e->leader) != 0)
+        a->request = 0;
+    snprintf(a->request_to, sizeof a->request_to, "%s", e->leader);
+    verify_ask(s, OWNER_EXEC, e->leader, &request, &a->request);
+    a->retry_mono = s->now.mono + MIN(REPORT_SLOWEST, REPORT_FIRST << MIN(a->tries, 5u));
+    a->tries++;
+}
+
+/* True: it was forgotten. */
+static bool end_tick(struct exec *e, struct action *a, struct step *s)
+{
+    report_tick(e, a, s);
+    bool open = a->state == EXEC_NEEDS_OPERATOR && !a->settled;
+    if (open)
+        settle_watch(a, s);
+    bool old = sat_sub(s->now.wall, (msec)a->record->ended_at_ms) > EXEC_KEEP;
+    if (open || !a->record->reported || !old)
+        return false;
+    action_remove(e, s, a);
+    return true;
+}
+
+/* An action of an earlier life begins here. */
+static bool load_tick(struct exec *e, struct action *a, struct step *s)
+{
+    a->loaded = false;
+    a->since_mono = s->now.mono;
+    if (action_is_terminal(a))
+        return false;
+    if (!action_has_started(a)) {
+        /* The permit may start it again, and be given the same reservation: a release that is slow
+         * on its way would then take it from under the move. It expires by itself. */
+        free(TAKE_PTR(a->record->reservation));
+        struct err err;
+        err_set(&err, ERR_UNAVAILABLE, "the agent was restarted before it began");
+        action_forget(e, s, a, &err);
+        return true;
+    }
+    a->run_until_mono = s->now.mono + MAX(s->conf->action_timeout, sat_mul(4, a->estimate_ms));
+    settle_begin(a, s, "the agent was restarted");
+    return false;
+}
+
+static void find_cancelled(struct exec *e, struct step *s)
+{
+    for (size_t i = 0; i < e->n; i++) {
+        const struct action *a = e->actions[i];
+        if (action_is_terminal(a) || a->cancelled || e->state == NULL)
+            continue;
+        const struct plan *plan = state_plan(e->state, a->record->plan);
+        if (plan != NULL && (plan->state == SKEIN__PLAN_STATE__PLAN_CANCELLING ||
+                             plan->state == SKEIN__PLAN_STATE__PLAN_CANCELLED))
+            exec_cancel(e, s, a->record->plan, "the plan was cancelled");
+    }
+}
+
+void exec_tick(struct exec *e, struct step *s)
+{
+    find_cancelled(e, s);
+    for (size_t i = 0; i < e->n;) {
+        struct action *a = e->actions[i];
+        bool freed = a->loaded && load_tick(e, a, s);
+        if (!freed && action_is_terminal(a))
+            freed = end_tick(e, a, s);
+        else if (!freed && a->state == EXEC_SETTLE)
+            settle_tick(a, s);
+        else if (!freed)
+            freed = move_tick(e, a, s);
+        i += !freed;
+    }
+}
+
+/* ---- looking from outside ---- */
+
+Skein__JournalState exec_journal(const struct exec *e, const char *plan, const char *action)
+{
+    const struct action *a = find(e, plan, action);
+    return a != NULL ? a->record->state : SKEIN__JOURNAL_STATE__JOURNAL_NONE;
+}
+
+size_t exec_count(const struct exec *e)
+{
+    return e->n;
+}
+
+void exec_item(const struct exec *e, size_t i, struct exec_item *ret)
+{
+    REQUIRE(i < e->n);
+    const struct action *a = e->actions[i];
+    const Skein__JournalRecord *r = a->record;
+    const char *code = text_or_empty(r->code);
+    *ret = (struct exec_item){.plan = r->plan,
+                              .action = r->action,
+                              .vm = r->vm,
+                              .uuid = r->uuid,
+                              .from = r->from,
+                              .to = r->to,
+                              .state = a->state,
+                              .active = !action_is_terminal(a),
+                              .reported = r->reported,
+                              .code = code[0] != '\0' ? err_from_name(code) : ERR_OK,
+                              .message = text_or_empty(r->message),
+                              .evidence = text_or_empty(r->evidence),
+                              .started_at_ms = r->started_at_ms,
+                              .ended_at_ms = r->ended_at_ms,
+                              .progress = a->progress};
+}
+
+size_t exec_active(const struct exec *e)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < e->n; i++)
+        n += !action_is_terminal(e->actions[i]);
+    return n;
+}

@@ -1,0 +1,653 @@
+#include "agent/core/node.h"
+
+#include <stdio.h>
+
+#include "agent/core/api.h"
+#include "agent/core/confirm.h"
+#include "agent/core/membership.h"
+#include "agent/core/metrics.h"
+#include "agent/core/news.h"
+#include "proto/codec.h"
+#include "proto/hash.h"
+#include "proto/util.h"
+
+#define LOOK_EVERY_MS 1000   /* what this host does is looked at so often: is it important? */
+#define CLOCK_SLACK_MS 500   /* real time */
+#define CHANGED_DELAY_MS 200 /* changes come in bursts: one observation after the first of them */
+
+struct node {
+    const struct node_conf *conf;
+    struct view *view;
+    struct membership *membership;
+    struct state *state;
+    struct duty *duty;
+    struct exec *exec;
+    struct reserve *reserve;
+    struct api *api;
+    struct tally tally;
+    uint64_t rng, next_token;
+
+    char leader[HV_NAME_MAX]; /* "" when nobody is known to plan */
+    char named[HV_NAME_MAX];  /* planner by hearsay, to be called at the end of the step */
+    uint64_t term;            /* the newest heard of */
+
+    uint64_t observing;                     /* token of the observation under way; 0: none */
+    msec observe_at, summary_at, detail_at; /* mono: when the next is due */
+    msec look_at;                           /* mono: is there something important to tell? */
+    uint64_t sequence;                      /* of this host's summaries */
+    struct news news;                       /* what the others know of this host already */
+    bool hypervisor_ok;
+    uint8_t bulletin[HASH_SIZE]; /* digest of the last that was learnt */
+    struct hv_clock clock;       /* of the hypervisors' world */
+};
+
+static void news_arrived(void *arg, struct step *s, const Skein__HostSummary *summary, msec age);
+
+int node_new(const struct node_conf *conf, uint64_t seed,
+             const Skein__JournalRecord *const *journal, size_t n_journal, struct node **ret,
+             struct err *err)
+{
+    if (conf->trust == NULL || conf->host == NULL || conf->cluster_uuid == NULL ||
+        conf->own == NULL)
+        return err_set(err, ERR_INTERNAL, "node: the configuration is not complete");
+    struct node *node = xcalloc(1, sizeof *node);
+    node->conf = conf;
+    node->rng = seed;
+    node->view = view_new();
+    node->membership = membership_new(node->view, seed ^ conf->incarnation, news_arrived, node);
+    node->state = state_new(conf);
+    node->duty = duty_new(conf);
+    node->exec = exec_new(node->view, node->state);
+    node->reserve = reserve_new(node->view, node->state);
+    node->api = api_new();
+    for (size_t i = 0; i < n_journal; i++) {
+        exec_load(node->exec, journal[i]);
+        reserve_load(node->reserve, journal[i]);
+    }
+    *ret = node;
+    return 0;
+}
+
+void node_free(struct node *node)
+{
+    if (node == NULL)
+        return;
+    api_free(node->api);
+    reserve_free(node->reserve);
+    exec_free(node->exec);
+    duty_free(node->duty);
+    state_free(node->state);
+    membership_free(node->membership);
+    news_done(&node->news);
+    tally_done(&node->tally);
+    view_free(node->view);
+    free(node);
+}
+
+const struct state *node_state(const struct node *node)
+{
+    return node->state;
+}
+
+const char *node_planner(const struct node *node)
+{
+    return node->leader;
+}
+
+uint8_t *node_image(const struct node *node, size_t *ret_len)
+{
+    Skein__StateImage *image = state_image(node->state);
+    uint8_t *bytes = codec_pack(&image->base, ret_len);
+    skein__state_image__free_unpacked(image, NULL);
+    return bytes;
+}
+
+static struct api_context api_context(const struct node *node, struct step *s)
+{
+    return (struct api_context){
+        .step = s,
+        .view = node->view,
+        .membership = node->membership,
+        .state = node->state,
+        .duty = node->duty,
+        .exec = node->exec,
+        .reserve = node->reserve,
+        .leader = node->leader,
+        .term = node->term,
+    };
+}
+
+char *node_metrics(struct node *node, struct moment now)
+{
+    struct effects none = {0};
+    struct step s = {.now = now, .conf = node->conf, .out = &none};
+    struct buf text = {0};
+    s.now.clock = node->clock;
+    const struct api_context context = api_context(node, &s);
+    metrics_render(&context, &node->tally, &text);
+    effects_clear(&none);
+    return buf_take(&text);
+}
+
+/* ---- this host: observed, completed, told ---- */
+
+static uint64_t capability_digest(const Skein__HostCapability *capability)
+{
+    size_t len;
+    _cleanup_(freep) uint8_t *bytes = codec_pack(&capability->base, &len);
+    uint8_t hash[HASH_SIZE];
+    hash_domain("skein.capability/1", bytes, len, hash);
+    uint64_t digest;
+    memcpy(&digest, hash, sizeof digest);
+    return digest;
+}
+
+static void complete_summary(struct node *node, struct step *s, Skein__HostSummary *summary)
+{
+    summary->has_incarnation = 1;
+    summary->incarnation = membership_incarnation(node->membership, s->conf);
+    summary->has_sequence = 1;
+    summary->sequence = ++node->sequence;
+    summary->has_state = 1;
+    summary->state = membership_cloned(node->membership, s->conf)
+                         ? SKEIN__HOST_STATE__HOST_QUARANTINE
+                         : admin_host_state(state_admin(node->state), s->conf->host);
+    summary->has_in_flight = 1;
+    summary->in_flight = (uint32_t)(exec_active(node->exec) + reserve_count(node->reserve));
+    summary->has_hypervisor_ok = 1;
+    summary->hypervisor_ok = node->hypervisor_ok;
+    if (!summary->has_observed_at_ms) {
+        summary->has_observed_at_ms = 1;
+        summary->observed_at_ms = (uint64_t)s->now.wall;
+    }
+    if (node->leader[0] != '\0' && summary->planner == NULL) {
+        summary->planner = xstrdup(node->leader);
+        summary->has_term = 1;
+        summary->term = node->term;
+    }
+}
+
+/* An answer says the world's time a little late, by what it took to come. A clock that wavers would
+ * be worse than one that is a little off: the first is kept as long as it agrees. */
+static void follow_clock(struct node *node, const struct hv_clock *seen)
+{
+    struct hv_clock *clock = &node->clock;
+    int64_t off = sat_sub(hv_clock_at(clock, seen->wall), seen->world);
+    int64_t slack = hv_clock_span(seen, CLOCK_SLACK_MS);
+    if (clock->speed_milli != seen->speed_milli || off > slack || off < -slack)
+        *clock = *seen;
+}
+
+static void own_observed(struct node *node, struct step *s, const struct hv_result *result)
+{
+    node->observing = 0;
+    node->observe_at = s->now.mono + s->conf->observe_every;
+    bool ok = result->err.code == ERR_OK && result->detail != NULL;
+    if (ok != node->hypervisor_ok)
+        effect_trace(s, "hypervisor %s%s%s", ok ? "answers" : "does not answer", ok ? "" : ": ",
+                     ok ? "" : result->err.msg);
+    node->hypervisor_ok = ok;
+    if (!ok)
+        return;
+    follow_clock(node, &result->clock);
+    Skein__HostDetail *detail = step_own_detail(s, result->detail);
+    if (detail->capability != NULL && detail->summary != NULL) {
+        detail->summary->has_capability_digest = 1;
+        detail->summary->capability_digest = capability_digest(detail->capability);
+        complete_summary(node, s, detail->summary);
+        view_detail(node->view, detail, s->now, true);
+    }
+    skein__host_detail__free_unpacked(detail, NULL);
+}
+
+static void send_capability(const struct node *node, struct step *s, const char *to)
+{
+    const struct view_host *own = view_find(node->view, s->conf->host);
+    if (own == NULL || own->capability == NULL)
+        return;
+    Skein__Frame frame = SKEIN__FRAME__INIT;
+    frame.kind_case = SKEIN__FRAME__KIND_CAPABILITY;
+    frame.capability = (Skein__HostCapability *)own->capability;
+    effect_send(s, to, &frame);
+}
+
+/* The newest summary of this host; without an answer of the hypervisor, one that says just that. */
+static Skein__HostSummary *own_summary(struct node *node, struct step *s)
+{
+    const struct view_host *own = view_find(node->view, s->conf->host);
+    bool known = own != NULL && own->summary != NULL && node->hypervisor_ok;
+    Skein__HostSummary *summary = (Skein__HostSummary *)codec_copy(
+        known ? &own->summary->base : &s->conf->own->summary->base);
+    free(TAKE_PTR(summary->planner));
+    complete_summary(node, s, summary);
+    return summary;
+}
+
+/* To everybody: at once what is important, the rest when it is due. */
+static void tell(struct node *node, struct step *s)
+{
+    bool due = s->now.mono >= node->summary_at;
+    if (!due && s->now.mono < node->look_at)
+        return;
+    node->look_at = s->now.mono + LOOK_EVERY_MS;
+    Skein__HostSummary *summary = own_summary(node, s);
+    bool urgent = news_is_important(&node->news, summary, s->now.mono);
+    if (urgent || due) {
+        /* Not all hosts at the same moment, though all were started at once. */
+        msec early = (msec)(step_random(s) % (uint64_t)(s->conf->summary_every / 8 + 1));
+        node->summary_at = s->now.mono + s->conf->summary_every - early;
+        news_told(&node->news, summary, urgent, s->now.mono);
+        membership_tell(node->membership, s, summary, urgent);
+    }
+    skein__host_summary__free_unpacked(summary, NULL);
+}
+
+static bool should_send_detail(const struct node *node, const struct step *s)
+{
+    const struct view_host *own = view_find(node->view, s->conf->host);
+    return own != NULL && own->summary != NULL && node->leader[0] != '\0' &&
+           strcmp(node->leader, s->conf->host) != 0 && node->hypervisor_ok;
+}
+
+/* To the planner: when something changed beyond the deadband, or it was told long ago. */
+static void send_detail(struct node *node, struct step *s)
+{
+    const struct view_host *own = view_find(node->view, s->conf->host);
+    if (!should_send_detail(node, s))
+        return;
+    Skein__HostDetail detail = SKEIN__HOST_DETAIL__INIT;
+    Skein__Frame frame = SKEIN__FRAME__INIT;
+    detail.summary = (Skein__HostSummary *)own->summary;
+    detail.capability = (Skein__HostCapability *)own->capability;
+    detail.n_vms = own->n_vms;
+    detail.vms = (Skein__VmDetail **)own->vms;
+    size_t members = membership_alive(node->membership);
+    if (!news_detail_is_due(&node->news, &detail, node->leader, members, s->now.mono))
+        return;
+    frame.kind_case = SKEIN__FRAME__KIND_DETAIL;
+    frame.detail = &detail;
+    effect_send(s, node->leader, &frame);
+}
+
+static void observe_and_tell(struct node *node, struct step *s)
+{
+    if (node->observing == 0 && s->now.mono >= node->observe_at) {
+        struct hv_job job = {.kind = HV_OBSERVE};
+        node->observing = effect_job(s, OWNER_NODE, &job);
+    }
+    tell(node, s);
+    if (s->now.mono >= node->detail_at) {
+        node->detail_at = s->now.mono + s->conf->detail_every;
+        send_detail(node, s);
+    }
+}
+
+/* ---- frames ---- */
+
+/* A host speaks for itself only. */
+static bool speaks_for(const char *from, const char *host)
+{
+    return host != NULL && strcmp(from, host) == 0;
+}
+
+static void set_leader(struct node *node, struct step *s, uint64_t term, const char *leader)
+{
+    if (term < node->term || (term == node->term && strcmp(leader, node->leader) == 0))
+        return;
+    node->term = term;
+    snprintf(node->leader, sizeof node->leader, "%s", leader);
+    effect_trace(s, "term %llu: %s plans", (unsigned long long)term,
+                 leader[0] != '\0' ? leader : "nobody");
+    duty_role(node->duty, s, term, leader);
+    exec_role(node->exec, leader, term);
+    reserve_role(node->reserve, term);
+    node->detail_at = node->look_at = s->now.mono;
+}
+
+static bool is_voter(const struct node *node, const char *host)
+{
+    for (size_t i = 0; i < node->conf->n_voters; i++)
+        if (strcmp(node->conf->voters[i], host) == 0)
+            return true;
+    return false;
+}
+
+/* A voter's own word, over its own link, says who plans. */
+static void summary_received(struct node *node, struct step *s, const char *from,
+                             const Skein__HostSummary *summary)
+{
+    if (!speaks_for(from, summary->host))
+        return;
+    view_summary(node->view, summary, s->now, 0);
+    if (!is_voter(node, s->conf->host) && is_voter(node, from) && summary->planner != NULL)
+        set_leader(node, s, summary->term, summary->planner);
+}
+
+/* What others relay is hearsay: whom it names as planner is called, and says so itself. */
+static void news_arrived(void *arg, struct step *s, const Skein__HostSummary *summary, msec age)
+{
+    struct node *node = arg;
+    view_summary(node->view, summary, s->now, age);
+    bool names = !is_voter(node, s->conf->host) && is_voter(node, summary->host) &&
+                 summary->planner != NULL && is_voter(node, summary->planner);
+    if (names && summary->term >= node->term && strcmp(summary->planner, node->leader) != 0)
+        snprintf(node->named, sizeof node->named, "%s", summary->planner);
+}
+
+/* To an agent that does not vote, over a link that stands. */
+static void say_who_plans(struct node *node, struct step *s, const char *to)
+{
+    Skein__Frame frame = SKEIN__FRAME__INIT;
+    if (node->leader[0] == '\0' || !is_voter(node, s->conf->host) || is_voter(node, to))
+        return;
+    frame.kind_case = SKEIN__FRAME__KIND_SUMMARY;
+    frame.summary = own_summary(node, s);
+    effect_gossip(s, to, &frame);
+    skein__host_summary__free_unpacked(frame.summary, NULL);
+}
+
+/* What people ordered, told by the planner to an agent that does not vote. The same again costs no
+ * signature's check. */
+static void bulletin_received(struct node *node, struct step *s, const char *from,
+                              const Skein__Bulletin *bulletin)
+{
+    size_t len;
+    uint8_t hash[HASH_SIZE];
+    if (is_voter(node, s->conf->host) || strcmp(from, node->leader) != 0)
+        return;
+    Skein__Bulletin copy = *bulletin; /* the index alone is no news */
+    copy.has_index = 0;
+    _cleanup_(freep) uint8_t *bytes = codec_pack(&copy.base, &len);
+    hash_domain("skein.bulletin/1", bytes, len, hash);
+    if (memcmp(hash, node->bulletin, sizeof hash) == 0)
+        return;
+    memcpy(node->bulletin, hash, sizeof hash);
+    state_learn(node->state, bulletin, s->now.wall);
+    effect_trace(s, "people's orders as of index %llu", (unsigned long long)bulletin->index);
+}
+
+static void confirm_asked(struct node *node, struct step *s, const char *from,
+                          const Skein__Request *request)
+{
+    struct confirm_answer answer;
+    Skein__Reply reply = SKEIN__REPLY__INIT;
+    if (!is_voter(node, s->conf->host) || request->confirm->permit == NULL) {
+        struct err err;
+        err_set(&err, ERR_DENIED, "%s does not vote", s->conf->host);
+        effect_reply(s, from, request->id, NULL, &err);
+        return;
+    }
+    confirm_answer(node->state, node->term, s, from, request->confirm->permit, &answer);
+    reply.kind_case = SKEIN__REPLY__KIND_CONFIRMED;
+    reply.confirmed = &answer.confirmed;
+    effect_reply(s, from, request->id, &reply, &answer.not_yet);
+}
+
+static void look_asked(struct node *node, struct step *s, const char *from,
+                       const Skein__Request *request)
+{
+    const Skein__LookVm *look = request->look;
+    Skein__JournalState journal = SKEIN__JOURNAL_STATE__JOURNAL_NONE;
+    if (look->plan != NULL && look->action != NULL)
+        journal = exec_journal(node->exec, look->plan, look->action);
+    reserve_look(node->reserve, s, from, request->id, look, journal);
+}
+
+static void request_received(struct node *node, struct step *s, const char *from,
+                             const Skein__Request *request)
+{
+    struct api_context context = api_context(node, s);
+    switch (request->kind_case) {
+    case SKEIN__REQUEST__KIND_START:
+        exec_start(node->exec, s, from, request->id, request->start, false);
+        break;
+    case SKEIN__REQUEST__KIND_QUERY:
+        exec_start(node->exec, s, from, request->id, request->query, true);
+        break;
+    case SKEIN__REQUEST__KIND_CONFIRM:
+        confirm_asked(node, s, from, request);
+        break;
+    case SKEIN__REQUEST__KIND_RESERVE:
+        reserve_request(node->reserve, s, from, request->id, request->reserve);
+        break;
+    case SKEIN__REQUEST__KIND_RELEASE:
+        reserve_release(node->reserve, s, from, request->id, request->release);
+        break;
+    case SKEIN__REQUEST__KIND_LOOK:
+        look_asked(node, s, from, request);
+        break;
+    case SKEIN__REQUEST__KIND_API:
+        api_relayed(node->api, &context, from, request->id, request->api);
+        break;
+    case SKEIN__REQUEST__KIND_REPORT:
+        duty_report(node->duty, s, node->state, from, request->id, request->report);
+        break;
+    case SKEIN__REQUEST__KIND__NOT_SET:
+    case _SKEIN__REQUEST__KIND__CASE_IS_INT_SIZE: {
+        struct err err; /* of a newer version */
+        err_set(&err, ERR_UNSUPPORTED, "%s does not know this request", s->conf->host);
+        effect_reply(s, from, request->id, NULL, &err);
+        break;
+    }
+    }
+}
+
+static void reply_received(struct node *node, struct step *s, const char *from,
+                           const Skein__Reply *reply)
+{
+    struct api_context context = api_context(node, s);
+    switch (token_owner(reply->id)) {
+    case OWNER_EXEC:
+        exec_reply(node->exec, s, from, reply);
+        break;
+    case OWNER_RESERVE:
+        reserve_reply(node->reserve, s, from, reply);
+        break;
+    case OWNER_DUTY:
+        duty_reply(node->duty, s, node->state, from, reply);
+        break;
+    case OWNER_API:
+        api_reply(node->api, &context, from, reply);
+        break;
+    case OWNER_NODE:
+    case OWNER_VIEW:
+    default:
+        break;
+    }
+}
+
+static void frame_received(struct node *node, struct step *s, const char *from,
+                           const Skein__Frame *frame)
+{
+    if (frame->kind_case != SKEIN__FRAME__KIND_GOSSIP)
+        membership_used(node->membership, s, from);
+    switch (frame->kind_case) {
+    case SKEIN__FRAME__KIND_GOSSIP:
+        membership_frame(node->membership, s, from, &frame->gossip);
+        break;
+    case SKEIN__FRAME__KIND_SUMMARY:
+        summary_received(node, s, from, frame->summary);
+        break;
+    case SKEIN__FRAME__KIND_DETAIL:
+        if (frame->detail->summary != NULL && speaks_for(from, frame->detail->summary->host))
+            view_detail(node->view, frame->detail, s->now, false);
+        break;
+    case SKEIN__FRAME__KIND_CAPABILITY:
+        if (speaks_for(from, frame->capability->host))
+            view_capability(node->view, frame->capability, s->now);
+        break;
+    case SKEIN__FRAME__KIND_REQUEST:
+        request_received(node, s, from, frame->request);
+        break;
+    case SKEIN__FRAME__KIND_REPLY:
+        reply_received(node, s, from, frame->reply);
+        break;
+    case SKEIN__FRAME__KIND_PROGRESS:
+        duty_progress(node->duty, s, node->state, from, frame->progress);
+        break;
+    case SKEIN__FRAME__KIND_BULLETIN:
+        bulletin_received(node, s, from, frame->bulletin);
+        break;
+    case SKEIN__FRAME__KIND_AUDIT:    /* the shell's */
+    case SKEIN__FRAME__KIND_EVENT:    /* the shell's */
+    case SKEIN__FRAME__KIND_ROOTS:    /* the shell's */
+    case SKEIN__FRAME__KIND_SNAPSHOT: /* the shell's: it is stored, not understood */
+    case SKEIN__FRAME__KIND_RAFT:     /* the shell's */
+    case SKEIN__FRAME__KIND__NOT_SET: /* of a newer version */
+    case _SKEIN__FRAME__KIND__CASE_IS_INT_SIZE:
+        break;
+    }
+}
+
+/* ---- events ---- */
+
+static void tick(struct node *node, struct step *s)
+{
+    struct api_context context = api_context(node, s);
+    membership_tick(node->membership, s);
+    observe_and_tell(node, s);
+    reserve_tick(node->reserve, s);
+    exec_tick(node->exec, s);
+    duty_tick(node->duty, s, node->view, node->state);
+    api_tick(node->api, &context);
+}
+
+static void applied(struct node *node, struct step *s, const struct event *event)
+{
+    struct err err = {0};
+    if (state_apply(node->state, event->entry, event->index, event->term, &err) < 0)
+        effect_trace(s, "entry %llu refused: %s", (unsigned long long)event->index, err.msg);
+    duty_applied(node->duty, s, node->state, state_last(node->state));
+}
+
+/* Committed is not yet accepted: what the state refused when it was applied is the answer. */
+static void proposed(struct node *node, struct step *s, const struct event *event)
+{
+    struct api_context context = api_context(node, s);
+    const struct state_change *last = state_last(node->state);
+    const struct err *err = &event->err;
+    if (err->code == ERR_OK && last->index == event->index && last->kind == STATE_REFUSED)
+        err = &last->err;
+    if (token_owner(event->token) == OWNER_DUTY)
+        duty_proposed(node->duty, s, node->state, event->token, err);
+    else if (token_owner(event->token) == OWNER_API)
+        api_proposed(node->api, &context, event->token, err);
+}
+
+static void hypervisor_answered(struct node *node, struct step *s, const struct hv_result *result)
+{
+    if (token_owner(result->job) == OWNER_EXEC)
+        exec_hv(node->exec, s, result);
+    else if (token_owner(result->job) == OWNER_RESERVE)
+        reserve_hv(node->reserve, s, result);
+    else if (result->job == node->observing)
+        own_observed(node, s, result);
+}
+
+static void restored(struct node *node, struct step *s, const struct event *event)
+{
+    struct err err = {0};
+    if (state_restore(node->state, event->image, &err) < 0)
+        effect_trace(s, "state image refused: %s", err.msg);
+}
+
+static void dispatch(struct node *node, struct step *s, const struct event *event)
+{
+    struct api_context context = api_context(node, s);
+    switch (event->kind) {
+    case EVENT_TICK:
+        tick(node, s);
+        break;
+    case EVENT_PEER_UP:
+        view_peer(node->view, event->host, true, s->now);
+        membership_peer(node->membership, s, event->host, true);
+        say_who_plans(node, s, event->host);
+        send_capability(node, s, event->host);
+        break;
+    case EVENT_PEER_DOWN:
+        view_peer(node->view, event->host, false, s->now);
+        membership_peer(node->membership, s, event->host, false);
+        break;
+    case EVENT_FRAME:
+        frame_received(node, s, event->host, event->frame);
+        break;
+    case EVENT_ROLE:
+        set_leader(node, s, event->term, event->leader);
+        for (size_t i = 0; i < view_count(node->view); i++)
+            if (view_at(node->view, i)->linked)
+                say_who_plans(node, s, view_at(node->view, i)->name);
+        break;
+    case EVENT_APPLIED:
+        applied(node, s, event);
+        break;
+    case EVENT_RESTORED:
+        restored(node, s, event);
+        break;
+    case EVENT_PROPOSED:
+        proposed(node, s, event);
+        break;
+    case EVENT_HV:
+        hypervisor_answered(node, s, event->result);
+        break;
+    case EVENT_EVALUATED:
+        duty_evaluated(node->duty, s, node->view, node->state, event->token, &event->err,
+                       event->evaluated);
+        break;
+    case EVENT_API:
+        api_call(node->api, &context, event->token, event->call);
+        break;
+    case EVENT_CHANGED:
+        node->observe_at = MIN(node->observe_at, s->now.mono + CHANGED_DELAY_MS);
+        break;
+    case EVENT_LEAVE:
+        membership_leave(node->membership, s);
+        break;
+    }
+}
+
+/* What a module sends to its own host comes back as a frame, without a network. Returns the frame
+ * taken out of the effects, or NULL when there is none from index *i on. */
+static Skein__Frame *take_own(const struct node *node, struct effects *out, size_t *i)
+{
+    for (; *i < out->n; (*i)++) {
+        struct effect *e = &out->items[*i];
+        if (e->kind != EFFECT_SEND || strcmp(e->key, node->conf->host) != 0)
+            continue;
+        Skein__Frame *frame = skein__frame__unpack(NULL, e->len, e->data);
+        REQUIRE(frame != NULL);
+        free(e->key);
+        free(e->data);
+        memmove(e, e + 1, (out->n - *i - 1) * sizeof *e);
+        out->n--;
+        return frame;
+    }
+    return NULL;
+}
+
+void node_step(struct node *node, const struct event *event, struct moment now, struct effects *out)
+{
+    struct step s = {
+        .now = now,
+        .conf = node->conf,
+        .out = out,
+        .rng = &node->rng,
+        .next_token = &node->next_token,
+    };
+    s.now.clock = node->clock;
+    size_t seen = out->n, first = seen;
+    dispatch(node, &s, event);
+    Skein__Frame *own;
+    while ((own = take_own(node, out, &seen)) != NULL) {
+        frame_received(node, &s, node->conf->host, own);
+        skein__frame__free_unpacked(own, NULL);
+    }
+    if (node->named[0] != '\0') /* not while the membership is at work */
+        membership_reach(node->membership, &s, node->named);
+    node->named[0] = '\0';
+    for (size_t i = first; i < out->n; i++) {
+        if (out->items[i].kind == EFFECT_SEND && !out->items[i].gossip)
+            membership_reach(node->membership, &s, out->items[i].key);
+        if (out->items[i].kind == EFFECT_AUDIT)
+            tally_record(&node->tally, out->items[i].record);
+    }
+}

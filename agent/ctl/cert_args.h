@@ -1,0 +1,39 @@
+/* cert_args.h - what commands without an agent share in reading their arguments and in failing. */
+#ifndef SKEIN_AGENT_CTL_CERT_ARGS_H
+#define SKEIN_AGENT_CTL_CERT_ARGS_H
+
+#include <jansson.h>
+
+#include "proto/err.h"
+#include "proto/units.h"
+
+/* Wrong usage: one line that says where the help is; returns -1. */
+int args_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same for what getopt_long answered (':' or '?'). */
+int args_wrong_option(const char *command, char **argv, int answer);
+
+/* "error: CODE: message" on stderr; returns the exit status 1. */
+int args_failed(const struct err *err);
+
+/* First line of a file, to be wiped and freed; ERR_INVALID when it is empty. */
+int args_passphrase(const char *path, char **ret, struct err *err);
+void args_wipep(char **p);
+
+/* An identity_passphrase: from the file that user names, else asked at the terminal, if there is
+ * one. */
+char *args_ask_passphrase(void *user, const char *path);
+
+/* A whole number from 1 to max; ERR_INVALID names what. */
+int args_number(const char *what, const char *text, int max, int *ret, struct err *err);
+
+/* --seed: wrong usage where it is no number from 0 to 2^63 - 1. */
+int args_seed(const char *command, const char *text, uint64_t *ret);
+
+/* --param NAME=VALUE, the value a number, true, false, or else text: into *params, which is made
+ * when it is NULL. */
+int args_param(const char *command, const char *text, json_t **params);
+
+msec args_now(void); /* the wall clock */
+
+#endif

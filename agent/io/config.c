@@ -1,0 +1,382 @@
+#include "agent/io/config.h"
+
+#include <arpa/inet.h>
+#include <libconfig.h>
+#include <stdio.h>
+
+#include "agent/io/publish.h"
+#include "proto/util.h"
+
+enum key_type { KEY_STRING, KEY_INT, KEY_NUMBER, KEY_STRINGS };
+
+/* group ("" is the top level), name, type, field, needed, default, least and most for numbers */
+struct key {
+    const char *group, *name;
+    enum key_type type;
+    size_t offset, count_offset;
+    bool needed;
+    const char *text;        /* default of strings */
+    double number, min, max; /* default and bounds of numbers */
+};
+
+#define AT(field) offsetof(struct config, field)
+#define STRING(group, name, field, needed, text)                                                   \
+    {                                                                                              \
+        group, name, KEY_STRING, AT(field), 0, needed, text, 0, 0, 0                               \
+    }
+#define INT(group, name, field, number, min, max)                                                  \
+    {                                                                                              \
+        group, name, KEY_INT, AT(field), 0, false, NULL, number, min, max                          \
+    }
+#define NUMBER(group, name, field, number, min, max)                                               \
+    {                                                                                              \
+        group, name, KEY_NUMBER, AT(field), 0, false, NULL, number, min, max                       \
+    }
+#define STRINGS(group, name, field, needed)                                                        \
+    {                                                                                              \
+        group, name, KEY_STRINGS, AT(field), AT(n_##field), needed, NULL, 0, 0, 0                  \
+    }
+
+static const struct key keys[] = {
+    STRING("", "cluster", cluster, true, NULL),
+    STRING("", "host", host, true, NULL),
+    STRING("", "state_dir", state_dir, false, "/var/lib/skein"),
+    STRING("", "failure_domain", failure_domain, false, ""),
+    STRING("", "hypervisor", hypervisor, false, "libvirt:qemu:///system"),
+    STRING("", "firewall", firewall, false, "off"),
+    STRING("mesh", "listen", mesh_listen, true, NULL),
+    STRINGS("mesh", "seeds", mesh_seeds, false),
+    STRING("api", "listen", api_listen, false, ""),
+    STRING("api", "socket", api_socket, false, "/run/skein/agent.sock"),
+    STRING("tls", "directory", tls_directory, false, "/etc/pki/skein"),
+    STRING("migration", "address", migration_address, false, ""),
+    STRING("migration", "ports", migration_ports, false, "49152-49215"),
+    INT("migration", "bandwidth_mib_s", migration_bandwidth_mib_s, 0, 0, 1e6),
+    INT("migration", "link_mbps", migration_mbps, 0, 0, 1e7),
+    STRING("sensors", "source", sensors_source, false, "hwmon"),
+    STRING("sensors", "inlet", sensors_inlet, false, ""),
+    STRING("sensors", "outlet", sensors_outlet, false, ""),
+    STRING("sensors", "cpu", sensors_cpu, false, ""),
+    STRINGS("raft", "voters", raft_voters, true),
+    INT("raft", "election_timeout_ms", raft_election_timeout_ms, 500, 100, 60000),
+    STRING("policies", "directory", policies_directory, false, "/usr/share/skein/policies"),
+    STRINGS("policies", "active", policies_active, false),
+    INT("policies", "evaluate_interval_s", policies_evaluate_interval_s, 30, 1, 86400),
+    INT("policies", "deadline_ms", policies_deadline_ms, 500, 10, 60000),
+    INT("limits", "total", limits_total, 5, 1, 10000),
+    INT("limits", "inflow_per_host", limits_inflow_per_host, 1, 1, 1000),
+    INT("limits", "outflow_per_host", limits_outflow_per_host, 2, 1, 1000),
+    INT("capacity", "reserved_mib", capacity_reserved_mib, 0, 0, 1e9),
+    NUMBER("capacity", "cpu_overcommit", capacity_cpu_overcommit, 1, 0.1, 1000),
+    NUMBER("capacity", "memory_overcommit", capacity_memory_overcommit, 1, 0.1, 1000),
+    INT("plans", "lifetime_s", plans_lifetime_s, 3600, 10, 7 * 86400),
+    STRINGS("audit", "anchors", audit_anchors, false),
+    INT("audit", "checkpoint_s", audit_checkpoint_s, 5, 1, 3600),
+    STRING("log", "level", log_level, false, "info"),
+};
+
+static void *field_at(struct config *c, size_t offset)
+{
+    return (char *)c + offset;
+}
+
+static int here(struct err *err, const config_setting_t *s, const char *path, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static int here(struct err *err, const config_setting_t *s, const char *path, const char *fmt, ...)
+{
+    struct err inner;
+    va_list ap;
+    va_start(ap, fmt);
+    err_setv(&inner, ERR_INVALID, fmt, ap);
+    va_end(ap);
+    unsigned line = config_setting_source_line(s);
+    return err_set(err, ERR_INVALID, "%s:%u: %s", path, line, inner.msg);
+}
+
+static bool group_exists(const char *group)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        if (strcmp(keys[i].group, group) == 0)
+            return true;
+    return strcmp(group, "tags") == 0;
+}
+
+static const struct key *key_find(const char *group, const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        if (strcmp(keys[i].group, group) == 0 && strcmp(keys[i].name, name) == 0)
+            return &keys[i];
+    return NULL;
+}
+
+static int unknown_key(const config_setting_t *s, const char *group, const char *path,
+                       struct err *err)
+{
+    const char *names[2 * ARRAY_SIZE(keys) + 2], *name = config_setting_name(s);
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        if (strcmp(keys[i].group, group) == 0)
+            names[n++] = keys[i].name;
+        else if (group[0] == '\0')
+            names[n++] = keys[i].group;
+    }
+    if (group[0] == '\0')
+        names[n++] = "tags";
+    names[n] = NULL;
+    const char *near = nearest_word(name, names);
+    return here(err, s, path, "%s%s%s: unknown key%s%s%s", group, group[0] != '\0' ? "." : "", name,
+                near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
+                near != NULL ? "\"?" : "");
+}
+
+static int read_strings(const struct key *key, const config_setting_t *s, const char *path,
+                        struct config *c, struct err *err)
+{
+    if (!config_setting_is_array(s) && !config_setting_is_list(s))
+        return here(err, s, path, "%s: a list of strings is wanted, [ \"...\", ... ]", key->name);
+    int n = config_setting_length(s);
+    char **items = xcalloc((size_t)n, sizeof *items);
+    *(char ***)field_at(c, key->offset) = items;
+    for (int i = 0; i < n; i++) {
+        const char *text = config_setting_get_string_elem(s, i);
+        if (text == NULL || text[0] == '\0')
+            return here(err, s, path, "%s[%d]: a non-empty string is wanted", key->name, i);
+        items[i] = xstrdup(text);
+        *(size_t *)field_at(c, key->count_offset) = (size_t)i + 1;
+    }
+    return 0;
+}
+
+static int read_number(const struct key *key, const config_setting_t *s, const char *path,
+                       struct config *c, struct err *err)
+{
+    double v;
+    if (config_setting_is_number(s) == CONFIG_FALSE)
+        return here(err, s, path, "%s: a number is wanted", key->name);
+    if (config_setting_type(s) == CONFIG_TYPE_FLOAT)
+        v = config_setting_get_float(s);
+    else
+        v = (double)config_setting_get_int64(s);
+    if (!(v >= key->min && v <= key->max))
+        return here(err, s, path, "%s: %g is not between %g and %g", key->name, v, key->min,
+                    key->max);
+    if (key->type == KEY_INT)
+        *(int *)field_at(c, key->offset) = (int)v;
+    else
+        *(double *)field_at(c, key->offset) = v;
+    return 0;
+}
+
+static int read_key(const struct key *key, const config_setting_t *s, const char *path,
+                    struct config *c, struct err *err)
+{
+    if (key->type == KEY_STRINGS)
+        return read_strings(key, s, path, c, err);
+    if (key->type != KEY_STRING)
+        return read_number(key, s, path, c, err);
+    const char *text = config_setting_get_string(s);
+    if (text == NULL)
+        return here(err, s, path, "%s: a string is wanted, \"...\"", key->name);
+    if (key->needed && text[0] == '\0')
+        return here(err, s, path, "%s: empty", key->name);
+    char **field = field_at(c, key->offset);
+    free(*field);
+    *field = xstrdup(text);
+    return 0;
+}
+
+static int read_tags(const config_setting_t *group, const char *path, struct config *c,
+                     struct err *err)
+{
+    int n = config_setting_length(group);
+    c->tags = xcalloc((size_t)n, sizeof *c->tags);
+    for (int i = 0; i < n; i++) {
+        const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
+        const char *text = config_setting_get_string(s);
+        if (text == NULL)
+            return here(err, s, path, "tags.%s: a string is wanted", config_setting_name(s));
+        c->tags[c->n_tags++] = (struct config_tag){xstrdup(config_setting_name(s)), xstrdup(text)};
+    }
+    return 0;
+}
+
+static int read_group(const config_setting_t *group, const char *name, const char *path,
+                      struct config *c, struct err *err)
+{
+    if (strcmp(name, "tags") == 0)
+        return read_tags(group, path, c, err);
+    for (int i = 0; i < config_setting_length(group); i++) {
+        const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
+        const char *child = config_setting_name(s);
+        int rc;
+        const struct key *key = key_find(name, child);
+        if (key != NULL)
+            rc = read_key(key, s, path, c, err);
+        else if (name[0] == '\0' && config_setting_is_group(s) && group_exists(child))
+            rc = read_group(s, child, path, c, err);
+        else
+            rc = unknown_key(s, name, path, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static void set_defaults(struct config *c)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        const struct key *key = &keys[i];
+        if (key->type == KEY_STRING && key->text != NULL)
+            *(char **)field_at(c, key->offset) = xstrdup(key->text);
+        else if (key->type == KEY_INT)
+            *(int *)field_at(c, key->offset) = (int)key->number;
+        else if (key->type == KEY_NUMBER)
+            *(double *)field_at(c, key->offset) = key->number;
+    }
+}
+
+static int check_needed(const struct config *c, const char *path, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        const struct key *key = &keys[i];
+        if (key->needed && *(void *const *)field_at((struct config *)c, key->offset) == NULL)
+            return err_set(err, ERR_INVALID, "%s: %s%s%s is missing", path, key->group,
+                           key->group[0] != '\0' ? "." : "", key->name);
+    }
+    return 0;
+}
+
+/* "A.B.C.D:PORT" or "[IPv6]:PORT". */
+static bool address_is_valid(const char *text)
+{
+    char host[64];
+    int port, n = 0;
+    unsigned char binary[16];
+    if (sscanf(text, "[%63[0-9a-fA-F:]]:%d%n", host, &port, &n) != 2 &&
+        sscanf(text, "%63[0-9.]:%d%n", host, &port, &n) != 2)
+        return false;
+    return text[n] == '\0' && port > 0 && port < 65536 &&
+           (inet_pton(AF_INET, host, binary) == 1 || inet_pton(AF_INET6, host, binary) == 1);
+}
+
+static int check_one_of(const char *key, const char *value, const char *const *choices,
+                        const char *path, struct err *err)
+{
+    for (const char *const *choice = choices; *choice != NULL; choice++)
+        if (strcmp(value, *choice) == 0)
+            return 0;
+    const char *near = nearest_word(value, choices);
+    return err_set(err, ERR_INVALID, "%s: %s: \"%s\" is none of its values; did you mean \"%s\"?",
+                   path, key, value, near != NULL ? near : choices[0]);
+}
+
+static int check_address(const char *key, const char *value, const char *path, struct err *err)
+{
+    if (address_is_valid(value))
+        return 0;
+    return err_set(err, ERR_INVALID, "%s: %s: \"%s\" is not an address like 10.77.0.1:7440", path,
+                   key, value);
+}
+
+static int check_host(const char *key, const char *name, const char *path, struct err *err)
+{
+    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._");
+    if (n > 0 && n <= 64 && name[n] == '\0')
+        return 0;
+    return err_set(err, ERR_INVALID,
+                   "%s: %s: \"%s\": 1 to 64 letters, digits, dots, dashes and underscores are "
+                   "wanted",
+                   path, key, name);
+}
+
+static int check_meaning(const struct config *c, const char *path, struct err *err)
+{
+    static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
+    static const char *const firewalls[] = {"off", NULL};
+    static const char *const sources[] = {"hwmon", "none", NULL};
+    int rc;
+    if ((rc = check_host("cluster", c->cluster, path, err)) < 0 ||
+        (rc = check_host("host", c->host, path, err)) < 0 ||
+        (rc = check_address("mesh.listen", c->mesh_listen, path, err)) < 0 ||
+        (rc = check_one_of("log.level", c->log_level, levels, path, err)) < 0 ||
+        (rc = check_one_of("firewall", c->firewall, firewalls, path, err)) < 0 ||
+        (rc = check_one_of("sensors.source", c->sensors_source, sources, path, err)) < 0)
+        return rc;
+    for (size_t i = 0; i < c->n_mesh_seeds; i++)
+        if ((rc = check_address("mesh.seeds", c->mesh_seeds[i], path, err)) < 0)
+            return rc;
+    for (size_t i = 0; i < c->n_audit_anchors; i++)
+        if ((rc = publish_check("audit.anchors", c->audit_anchors[i], err)) < 0)
+            return err_wrap(err, "%s", path);
+    for (size_t i = 0; i < c->n_raft_voters; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(c->raft_voters[i], c->raft_voters[k]) == 0)
+                return err_set(err, ERR_INVALID, "%s: raft.voters: \"%s\" stands there twice", path,
+                               c->raft_voters[i]);
+    if (c->n_raft_voters == 0 || c->n_raft_voters % 2 == 0 || c->n_raft_voters > 7)
+        return err_set(err, ERR_INVALID, "%s: raft.voters: 1, 3, 5 or 7 are wanted, not %zu", path,
+                       c->n_raft_voters);
+    return 0;
+}
+
+int config_load(const char *path, struct config **ret, struct err *err)
+{
+    config_t file;
+    config_init(&file);
+    struct config *c = xcalloc(1, sizeof *c);
+    int rc;
+    set_defaults(c);
+    if (config_read_file(&file, path) == CONFIG_FALSE) {
+        if (config_error_type(&file) == CONFIG_ERR_FILE_IO)
+            rc = err_set(err, ERR_IO, "%s: cannot be read: %m", path);
+        else
+            rc = err_set(err, ERR_INVALID, "%s:%d: %s", path, config_error_line(&file),
+                         config_error_text(&file));
+    } else {
+        rc = read_group(config_root_setting(&file), "", path, c, err);
+        if (rc >= 0)
+            rc = check_needed(c, path, err);
+        if (rc >= 0)
+            rc = check_meaning(c, path, err);
+    }
+    config_destroy(&file);
+    if (rc < 0) {
+        config_free(c);
+        return rc;
+    }
+    *ret = c;
+    return 0;
+}
+
+void config_free(struct config *c)
+{
+    if (c == NULL)
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        const struct key *key = &keys[i];
+        if (key->type == KEY_STRING)
+            free(*(char **)field_at(c, key->offset));
+        if (key->type != KEY_STRINGS)
+            continue;
+        char **items = *(char ***)field_at(c, key->offset);
+        for (size_t k = 0; k < *(size_t *)field_at(c, key->count_offset); k++)
+            free(items[k]);
+        free(items);
+    }
+    for (size_t i = 0; i < c->n_tags; i++) {
+        free(c->tags[i].key);
+        free(c->tags[i].value);
+    }
+    free(c->tags);
+    free(c);
+}
+
+enum log_level config_log_level(const struct config *c)
+{
+    if (strcmp(c->log_level, "error") == 0)
+        return LOG_LEVEL_ERROR;
+    if (strcmp(c->log_level, "warning") == 0)
+        return LOG_LEVEL_WARN;
+    return strcmp(c->log_level, "debug") == 0 ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
+}

@@ -1,0 +1,59 @@
+/* config.h - the agent's configuration file (libconfig): one table of keys, from which reading,
+ * checking and the "did you mean" derive. */
+#ifndef SKEIN_AGENT_IO_CONFIG_H
+#define SKEIN_AGENT_IO_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "proto/err.h"
+#include "proto/log.h"
+#include "proto/units.h"
+
+struct config_tag {
+    char *key, *value;
+};
+
+struct config {
+    char *cluster, *host, *state_dir, *failure_domain;
+    struct config_tag *tags;
+    size_t n_tags;
+    char *mesh_listen;
+    char **mesh_seeds;
+    size_t n_mesh_seeds;
+    char *api_listen; /* "" when there is no HTTPS API */
+    char *api_socket;
+    char *tls_directory;
+    char *hypervisor; /* "libvirt:URI" or "sim:SOCKET" */
+    char *migration_address, *migration_ports;
+    int migration_bandwidth_mib_s;                      /* 0: not limited */
+    int migration_mbps;                                 /* link's speed; 0: unknown */
+    char *sensors_source;                               /* "hwmon" or "none" */
+    char *sensors_inlet, *sensors_outlet, *sensors_cpu; /* "CHIP/LABEL"; "" finds them */
+    char *firewall;                                     /* "off" or "nft" */
+    char **raft_voters;                                 /* host names */
+    size_t n_raft_voters;
+    int raft_election_timeout_ms;
+    char *policies_directory;
+    char **policies_active;
+    size_t n_policies_active;
+    int policies_evaluate_interval_s;
+    int policies_deadline_ms;
+    int limits_total, limits_inflow_per_host, limits_outflow_per_host;
+    int capacity_reserved_mib; /* memory that is not for VMs */
+    double capacity_cpu_overcommit, capacity_memory_overcommit;
+    int plans_lifetime_s; /* unapproved plans expire */
+    char **audit_anchors; /* where checkpoints go outside the cluster: see publish.h */
+    size_t n_audit_anchors;
+    int audit_checkpoint_s; /* between checkpoints, when there is something new */
+    char *log_level;
+};
+
+/* Read and check path. Errors name file and line: "agent.conf:7: mesh.seds: unknown key; did you
+ * mean \"seeds\"?". */
+int config_load(const char *path, struct config **ret, struct err *err);
+void config_free(struct config *config);
+
+enum log_level config_log_level(const struct config *config);
+
+#endif

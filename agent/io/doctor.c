@@ -1,0 +1,252 @@
+#include "agent/io/doctor.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <sys/timex.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/util.h"
+#include "tls/anchor.h"
+
+#define JOB_BIT (UINT64_C(1) << 63) /* no token of the core has it: effects count from 1 */
+#define ASKED_MAX 16
+#define FILES_LEAST 4096
+#define STATE_FREE_MIB 256
+#define SOON                                                                                       \
+    (2 * 24 * 3600000LL) /* of a list of revoked certificates: it is renewed every week            \
+                          */
+
+struct asked {
+    uint64_t job, token; /* job 0: free */
+};
+
+struct doctor {
+    struct doctor_conf conf;
+    bool stopped;
+    uint64_t jobs;
+    struct asked asked[ASKED_MAX];
+};
+
+struct doctor *doctor_new(const struct doctor_conf *conf)
+{
+    struct doctor *d = xcalloc(1, sizeof *d);
+    d->conf = *conf;
+    return d;
+}
+
+void doctor_stop(struct doctor *d)
+{
+    d->stopped = true;
+}
+
+void doctor_free(struct doctor *d)
+{
+    free(d);
+}
+
+/* ---- answers ---- */
+
+static void answer(const struct doctor *d, uint64_t token, unsigned status, json_t *body)
+{
+    _cleanup_(freep) char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(body);
+    REQUIRE(text != NULL);
+    if (!d->stopped)
+        http_answer(d->conf.http, token, status, text, strlen(text));
+}
+
+static void answer_err(const struct doctor *d, uint64_t token, const struct err *err)
+{
+    unsigned status = err->code == ERR_NOT_FOUND ? 404 : err->code == ERR_INVALID ? 400 : 503;
+    answer(d, token, status,
+           json_pack("{s:{s:s,s:s}}", "error", "code", err_name(err->code), "message", err->msg));
+}
+
+static void answer_findings(const struct doctor *d, uint64_t token, const struct hv_findings *f)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < f->n; i++) {
+        struct err line; /* makes it one line of UTF-8 */
+        err_set(&line, ERR_UNKNOWN, "%s", f->items[i].evidence);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "code", f->items[i].code,
+                                              "evidence", line.msg, "remedy", f->items[i].remedy));
+    }
+    answer(d, token, 200, json_pack("{s:s, s:o}", "host", d->conf.host, "findings", list));
+}
+
+/* ---- a VM ---- */
+
+/* "to=HOST" */
+static bool read_to(const char *query, char *ret, size_t size)
+{
+    if (query == NULL || strncmp(query, "to=", 3) != 0 || strchr(query, '&') != NULL ||
+        strlen(query + 3) >= size)
+        return false;
+    snprintf(ret, size, "%s", query + 3);
+    return ret[0] != '\0';
+}
+
+static void examine(struct doctor *d, uint64_t token, const char *uuid, const char *query)
+{
+    struct err err = {0};
+    struct hv_job job = {.kind = HV_EXAMINE};
+    struct asked *free_place = NULL;
+    for (size_t i = 0; i < ASKED_MAX; i++)
+        if (d->asked[i].job == 0)
+            free_place = &d->asked[i];
+    if (!uuid_is_valid(uuid))
+        err_set(&err, ERR_INVALID, "\"%.64s\" is not a VM's UUID", uuid);
+    else if (!read_to(query, job.move.to, sizeof job.move.to))
+        err_set(&err, ERR_INVALID, "the query wants ?to=HOST");
+    else if (free_place == NULL)
+        err_set(&err, ERR_LIMIT, "%d VMs are being examined", ASKED_MAX);
+    if (err.code != ERR_OK) {
+        answer_err(d, token, &err);
+        return;
+    }
+    snprintf(job.move.uuid, sizeof job.move.uuid, "%s", uuid);
+    snprintf(job.move.vm, sizeof job.move.vm, "%s", uuid);
+    job.id = JOB_BIT | ++d->jobs;
+    *free_place = (struct asked){job.id, token};
+    jobs_submit(d->conf.jobs, &job);
+}
+
+bool doctor_result(struct doctor *d, const struct hv_result *result)
+{
+    for (size_t i = 0; i < ASKED_MAX; i++) {
+        struct asked asked = d->asked[i];
+        if (asked.job == 0 || asked.job != result->job)
+            continue;
+        d->asked[i] = (struct asked){0};
+        if (result->err.code != ERR_OK || result->findings == NULL)
+            answer_err(d, asked.token, &result->err);
+        else
+            answer_findings(d, asked.token, result->findings);
+        return true;
+    }
+    return false;
+}
+
+/* ---- the host ---- */
+
+/* The value of KEY in a file of libvirt's; false: not set. */
+static bool setting(const char *directory, const char *file, const char *key, char *ret,
+                    size_t size)
+{
+    _cleanup_(freep) char *path = xasprintf("%s/%s", directory, file);
+    char line[2048];
+    size_t n = strlen(key);
+    bool found = false;
+    FILE *f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        char *at = line + strspn(line, " \t");
+        if (strncmp(at, key, n) != 0)
+            continue;
+        at += n + strspn(at + n, " \t");
+        if (*at != '=')
+            continue;
+        at += 1 + strspn(at + 1, " \t\"");
+        snprintf(ret, size, "%.*s", (int)strcspn(at, "\"\n"), at);
+        found = true;
+    }
+    if (f != NULL)
+        fclose(f);
+    return found;
+}
+
+static void check_libvirt(const char *directory, struct hv_findings *f)
+{
+    char value[512];
+    if (!setting(directory, "libvirtd.conf", "tls_allowed_dn_list", value, sizeof value))
+        finding_add(f, "LIBVIRT_OPEN", "list the hosts' names there, and restart libvirtd",
+                    "%s/libvirtd.conf sets no tls_allowed_dn_list: every certificate of the root "
+                    "commands this libvirtd",
+                    directory);
+    if (setting(directory, "libvirtd.conf", "listen_tcp", value, sizeof value) &&
+        strcmp(value, "0") != 0)
+        finding_add(f, "LIBVIRT_PLAIN", "set listen_tcp = 0",
+                    "%s/libvirtd.conf has listen_tcp = %s: commands in the clear", directory,
+                    value);
+    if (!setting(directory, "qemu.conf", "lock_manager", value, sizeof value))
+        finding_add(
+            f, "NO_LOCK_MANAGER", "set lock_manager = \"lockd\" (or \"sanlock\") on all hosts",
+            "%s/qemu.conf sets no lock_manager: libvirt itself excludes no second copy of a "
+            "VM; only QEMU's image locks and RBD's do",
+            directory);
+    if (!setting(directory, "qemu.conf", "migrate_tls_x509_verify", value, sizeof value) &&
+        !setting(directory, "qemu.conf", "default_tls_x509_verify", value, sizeof value))
+        finding_add(f, "MIGRATION_UNVERIFIED", "set migrate_tls_x509_verify = 1",
+                    "%s/qemu.conf does not say that migrations verify the other end's certificate",
+                    directory);
+}
+
+static void check_crl(const char *directory, msec wall, struct hv_findings *f)
+{
+    _cleanup_(freep) char *root = xasprintf("%s/machines.pem", directory);
+    _cleanup_(freep) char *crl = xasprintf("%s/crl.pem", directory);
+    struct anchor *anchor = NULL;
+    struct err err = {0};
+    if (anchor_load(root, crl, &anchor, &err) < 0) {
+        finding_add(f, "NO_TRUST", "issue this host's files again (skein cert issue --host)", "%s",
+                    err.msg);
+        return;
+    }
+    msec left = sat_sub(anchor_crl_next_update(anchor), wall);
+    anchor_free(anchor);
+    if (left < SOON)
+        finding_add(f, "CRL_OLD", "bring a new crl.pem (skein cert revoke, or renew it)",
+                    "%s/crl.pem %s", directory,
+                    left < 0 ? "has expired: no new moves" : "expires within two days");
+}
+
+static void check_limits(const struct doctor_conf *conf, struct hv_findings *f)
+{
+    struct rlimit files;
+    struct statvfs fs;
+    struct timex clock = {0};
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < FILES_LEAST)
+        finding_add(f, "FEW_FILES", "set LimitNOFILE=65536 in the unit",
+                    "the agent may open %llu files at once", (unsigned long long)files.rlim_cur);
+    if (statvfs(conf->state_dir, &fs) == 0 &&
+        ((uint64_t)fs.f_bavail * fs.f_frsize >> 20) < STATE_FREE_MIB)
+        finding_add(f, "STATE_DISK_FULL", "make room: an agent that cannot write its journal stops",
+                    "%s has %llu MiB left", conf->state_dir,
+                    (unsigned long long)((uint64_t)fs.f_bavail * fs.f_frsize >> 20));
+    if (adjtimex(&clock) == TIME_ERROR)
+        finding_add(
+            f, "CLOCK_FREE", "run chrony or systemd-timesyncd",
+            "nothing keeps this host's clock: approvals are refused beyond 2 s of difference");
+}
+
+void doctor_host(const struct doctor_conf *conf, msec wall, struct hv_findings *ret)
+{
+    *ret = (struct hv_findings){0};
+    if (conf->libvirt_directory != NULL)
+        check_libvirt(conf->libvirt_directory, ret);
+    check_crl(conf->tls_directory, wall, ret);
+    check_limits(conf, ret);
+}
+
+bool doctor_call(struct doctor *d, uint64_t token, const Skein__ApiCall *call)
+{
+    static const char path[] = "/v1/doctor";
+    if (strcmp(call->method, "GET") != 0 || strncmp(call->path, path, sizeof path - 1) != 0)
+        return false;
+    const char *rest = call->path + sizeof path - 1;
+    if (rest[0] == '/') {
+        examine(d, token, rest + 1, call->query);
+        return true;
+    }
+    if (rest[0] != '\0')
+        return false;
+    struct hv_findings findings;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    doctor_host(&d->conf, (msec)now.tv_sec * 1000, &findings);
+    answer_findings(d, token, &findings);
+    return true;
+}

@@ -1,0 +1,127 @@
+#include "agent/io/hypervisor.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "agent/io/hypervisor_libvirt.h"
+#include "agent/io/hypervisor_sim.h"
+#include "proto/hash.h"
+#include "proto/util.h"
+
+static const struct hypervisor_ops *const implementations[] = {&hypervisor_libvirt_ops,
+                                                               &hypervisor_sim_ops};
+
+static int open_scheme(const struct hypervisor_conf *conf, struct hypervisor **ret, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(implementations); i++) {
+        const char *scheme = implementations[i]->scheme;
+        size_t n = strlen(scheme);
+        if (strncmp(conf->uri, scheme, n) != 0 || conf->uri[n] != ':')
+            continue;
+        if (conf->uri[n + 1] == '\0')
+            return err_set(err, ERR_INVALID, "hypervisor \"%s\": nothing follows \"%s:\"",
+                           conf->uri, scheme);
+        return implementations[i]->open(conf, conf->uri + n + 1, ret, err);
+    }
+    struct buf known = {0};
+    for (size_t i = 0; i < ARRAY_SIZE(implementations); i++)
+        buf_addf(&known, "%s\"%s:...\"", i > 0 ? ", " : "", implementations[i]->scheme);
+    err_set(err, ERR_INVALID, "hypervisor \"%s\": unknown scheme; known: %s", conf->uri,
+            known.data);
+    buf_done(&known);
+    return -(int)ERR_INVALID;
+}
+
+int hypervisor_open(const struct hypervisor_conf *conf, struct hypervisor **ret, struct err *err)
+{
+    int rc = open_scheme(conf, ret, err);
+    if (rc < 0)
+        sensors_close(conf->sensors);
+    return rc;
+}
+
+void hypervisor_close(struct hypervisor *hv)
+{
+    if (hv != NULL)
+        hv->ops->close(hv);
+}
+
+void finding_add(struct hv_findings *f, const char *code, const char *remedy, const char *evidence,
+                 ...)
+{
+    if (f->n == HV_FINDINGS_MAX)
+        return;
+    struct hv_finding *one = &f->items[f->n++];
+    va_list args;
+    va_start(args, evidence);
+    vsnprintf(one->evidence, sizeof one->evidence, evidence, args);
+    va_end(args);
+    snprintf(one->code, sizeof one->code, "%s", code);
+    snprintf(one->remedy, sizeof one->remedy, "%s", remedy);
+}
+
+void hypervisor_call(struct hypervisor *hv, const struct hv_job *job, struct hv_result *ret)
+{
+    const struct hypervisor_ops *ops = hv->ops;
+    const struct hv_move *move = &job->move;
+    *ret = (struct hv_result){.job = job->id, .kind = job->kind};
+    struct err *err = &ret->err;
+    if (job->kind != HV_OBSERVE && !uuid_is_valid(move->uuid)) {
+        err_set(err, ERR_INVALID, "\"%s\" is not a VM's UUID", move->uuid);
+        return;
+    }
+    int rc = -1;
+    switch (job->kind) {
+    case HV_OBSERVE:
+        rc = ops->observe(hv, &ret->detail, &ret->clock, err);
+        break;
+    case HV_LOOK:
+        rc = ops->look(hv, move->uuid, &ret->seen, err);
+        break;
+    case HV_LOOK_REMOTE:
+        rc = ops->look_remote(hv, move, &ret->seen, err);
+        break;
+    case HV_PRECHECK:
+        rc = ops->precheck(hv, move, err);
+        break;
+    case HV_EXAMINE:
+        ret->findings = xcalloc(1, sizeof *ret->findings);
+        rc = ops->examine(hv, move, ret->findings, err);
+        break;
+    case HV_ADMIT:
+        rc = job->vm != NULL ? ops->admit(hv, move, job->vm, err)
+                             : err_set(err, ERR_INVALID, "nothing is known of the VM to arrive");
+        break;
+    case HV_MIGRATE:
+        rc = ops->migrate(hv, move, &ret->stats, err);
+        break;
+    case HV_PROGRESS:
+        rc = ops->progress(hv, move->uuid, &ret->progress, err);
+        break;
+    case HV_TUNE:
+        rc = ops->tune(hv, move, err);
+        break;
+    case HV_POSTCOPY:
+        rc = ops->postcopy(hv, move->uuid, err);
+        break;
+    case HV_ABORT:
+        rc = ops->abort(hv, move->uuid, err);
+        break;
+    case HV_TIDY:
+        rc = ops->tidy(hv, move->uuid, err);
+        break;
+    case HV_RESUME:
+        rc = ops->resume(hv, move->uuid, err);
+        break;
+    case HV_DISCARD:
+        rc = ops->discard(hv, move->uuid, err);
+        break;
+    case HV_AUTOSTART:
+        rc = ops->autostart(hv, move->uuid, err);
+        break;
+    case HV_KINDS:
+        err_set(err, ERR_INTERNAL, "no such call");
+        break;
+    }
+    REQUIRE(rc == 0 || err->code != ERR_OK);
+}

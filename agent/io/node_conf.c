@@ -1,0 +1,117 @@
+#include "agent/io/node_conf.h"
+
+#include <math.h>
+
+#include "agent/io/policy_files.h"
+#include "proto/util.h"
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static const char **sorted_voters(const struct config *config)
+{
+    const char **voters = xcalloc(config->n_raft_voters, sizeof *voters);
+    for (size_t i = 0; i < config->n_raft_voters; i++)
+        voters[i] = config->raft_voters[i];
+    qsort(voters, config->n_raft_voters, sizeof *voters, by_name);
+    return voters;
+}
+
+static Skein__HostCapability *own_capability(const struct config *config)
+{
+    Skein__HostCapability *c = xmalloc(sizeof *c);
+    skein__host_capability__init(c);
+    c->host = xstrdup(config->host);
+    if (config->failure_domain[0] != '\0')
+        c->failure_domain = xstrdup(config->failure_domain);
+    c->tags = xcalloc(config->n_tags, sizeof *c->tags);
+    for (size_t i = 0; i < config->n_tags; i++) {
+        Skein__Tag *tag = xmalloc(sizeof *tag);
+        skein__tag__init(tag);
+        tag->key = xstrdup(config->tags[i].key);
+        tag->value = xstrdup(config->tags[i].value);
+        c->tags[c->n_tags++] = tag;
+    }
+    if (config->migration_mbps > 0) {
+        c->has_migration_mbps = 1;
+        c->migration_mbps = (uint32_t)config->migration_mbps;
+    } else if (config->migration_bandwidth_mib_s > 0) {
+        c->has_migration_mbps = 1;
+        c->migration_mbps = (uint32_t)(config->migration_bandwidth_mib_s * 8.388608);
+    }
+    if (config->migration_address[0] != '\0')
+        c->migration_address = xstrdup(config->migration_address);
+    c->mesh_address = xstrdup(config->mesh_listen);
+    return c;
+}
+
+static Skein__HostSummary *own_summary(const struct config *config, uint64_t incarnation)
+{
+    Skein__HostSummary *s = xmalloc(sizeof *s);
+    skein__host_summary__init(s);
+    s->host = xstrdup(config->host);
+    s->has_incarnation = 1;
+    s->incarnation = incarnation;
+    s->has_memory_reserved_mib = 1;
+    s->memory_reserved_mib = (uint64_t)config->capacity_reserved_mib;
+    s->has_cpu_overcommit_milli = 1;
+    s->cpu_overcommit_milli = (uint32_t)lround(config->capacity_cpu_overcommit * 1000);
+    s->has_memory_overcommit_milli = 1;
+    s->memory_overcommit_milli = (uint32_t)lround(config->capacity_memory_overcommit * 1000);
+    return s;
+}
+
+struct node_conf *node_conf_new(const struct config *config, const struct trust_store *trust,
+                                uint64_t incarnation)
+{
+    struct node_conf *conf = xcalloc(1, sizeof *conf);
+    Skein__HostDetail *own = xmalloc(sizeof *own);
+    skein__host_detail__init(own);
+    own->summary = own_summary(config, incarnation);
+    own->capability = own_capability(config);
+    *conf = (struct node_conf){
+        .cluster = config->cluster,
+        .cluster_uuid = trust_cluster(trust)->uuid,
+        .host = config->host,
+        .incarnation = incarnation,
+        .voters = sorted_voters(config),
+        .n_voters = config->n_raft_voters,
+        .own = own,
+        .migration_address = config->migration_address,
+        .mesh_address = config->mesh_listen,
+        .seeds = (const char *const *)config->mesh_seeds,
+        .n_seeds = config->n_mesh_seeds,
+        .policies = (const char *const *)config->policies_active,
+        .n_policies = config->n_policies_active,
+        .limit_total = (unsigned)config->limits_total,
+        .limit_inflow = (unsigned)config->limits_inflow_per_host,
+        .limit_outflow = (unsigned)config->limits_outflow_per_host,
+        .observe_every = 3000, /* events bring it forward; each costs some 10 ms of a core */
+        .summary_every = 6000, /* known everywhere within 10 s: 4 s for the way */
+        .detail_every = 2000,
+        .evaluate_every = (msec)config->policies_evaluate_interval_s * 1000,
+        .stale_after = 15000, /* several observations, and a timeout of one */
+        .plan_lifetime = (msec)config->plans_lifetime_s * 1000,
+        .permit_lifetime = 15000,
+        .reservation_lifetime = 60000,
+        .request_timeout = 3000,
+        .action_timeout = 600000,
+        .clock_skew_limit = 2000,
+        .simulated = strncmp(config->hypervisor, "sim:", strlen("sim:")) == 0,
+        .trust = trust_of(trust),
+    };
+    conf->sources = policy_files_read(config, &conf->n_sources);
+    return conf;
+}
+
+void node_conf_free(struct node_conf *conf)
+{
+    if (conf == NULL)
+        return;
+    skein__host_detail__free_unpacked((Skein__HostDetail *)(uintptr_t)conf->own, NULL);
+    free((void *)(uintptr_t)conf->voters);
+    policy_files_free((struct node_policy *)(uintptr_t)conf->sources, conf->n_sources);
+    free(conf);
+}

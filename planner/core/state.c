@@ -1,0 +1,979 @@
+#include "planner/core/state.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "proto/units.h"
+#include "proto/util.h"
+
+/* ---- counts of a set by domain ---- */
+
+static void counts_init(struct state_counts *c, int members, int domains)
+{
+    uint32_t size = 4;
+    while (size < 2 * (uint32_t)members)
+        size *= 2;
+    if (size >= (uint32_t)domains) {
+        c->counts = xcalloc((size_t)domains + 1, sizeof *c->counts);
+        return;
+    }
+    c->mask = size - 1;
+    c->counts = xcalloc(size, sizeof *c->counts);
+    c->keys = xmalloc(size * sizeof *c->keys);
+    memset(c->keys, 0xff, size * sizeof *c->keys);
+}
+
+static uint32_t spread_bits(int domain)
+{
+    return (uint32_t)domain * 2654435769U >> 7;
+}
+
+static int32_t counts_get(const struct state_counts *c, int domain)
+{
+    if (c->keys == NULL)
+        return c->counts[domain];
+    uint32_t at = spread_bits(domain);
+    for (uint32_t i = 0; i <= c->mask; i++, at++) {
+        if (c->keys[at & c->mask] == domain)
+            return c->counts[at & c->mask];
+        if (c->keys[at & c->mask] < 0)
+            return 0;
+    }
+    return 0;
+}
+
+/* The counter to change; a domain that is new takes a free slot, or one whose count is 0. There are
+ * twice as many slots as members, so there is one. */
+static int32_t *counts_slot(struct state_counts *c, int domain)
+{
+    if (c->keys == NULL)
+        return &c->counts[domain];
+    uint32_t at = spread_bits(domain), reuse = UINT32_MAX;
+    for (uint32_t i = 0; i <= c->mask; i++, at++) {
+        uint32_t slot = at & c->mask;
+        if (c->keys[slot] == domain)
+            return &c->counts[slot];
+        if (c->counts[slot] == 0 && reuse == UINT32_MAX)
+            reuse = slot;
+        if (c->keys[slot] < 0)
+            break;
+    }
+    REQUIRE(reuse != UINT32_MAX);
+    c->keys[reuse] = domain;
+    return &c->counts[reuse];
+}
+
+int64_t state_count(const struct state *s, int set, int domain)
+{
+    return counts_get(&s->counts[set], domain);
+}
+
+/* ---- costs ---- */
+
+static int64_t load_cost(const struct instance *in, int host, const int64_t *use)
+{
+    const int64_t *safety = &in->safety[(size_t)host * (size_t)in->n_resources];
+    int64_t cost = 0;
+    for (int r = 0; r < in->n_resources; r++)
+        if (in->resource[r].load_weight != 0 && use[r] > safety[r])
+            cost += in->resource[r].load_weight * (use[r] - safety[r]);
+    return cost;
+}
+
+static int64_t balance_cost(const struct instance *in, int host, const int64_t *use)
+{
+    const int64_t *capacity = &in->capacity[(size_t)host * (size_t)in->n_resources];
+    int64_t cost = 0;
+    for (int i = 0; i < in->n_balances; i++) {
+        const struct inst_balance *b = &in->balances[i];
+        int64_t lack = b->target * (capacity[b->r1] - use[b->r1]) - (capacity[b->r2] - use[b->r2]);
+        if (lack > 0)
+            cost += b->weight * lack;
+    }
+    return cost;
+}
+
+static int64_t cost_of_host(const struct instance *in, int host, const int64_t *use, int n_on)
+{
+    int64_t cost = load_cost(in, host, use) + balance_cost(in, host, use);
+    if (in->open_cost != NULL && n_on > 0)
+        cost += in->open_cost[host];
+    return cost;
+}
+
+#define SHARE_UNIT 1e9
+
+static int64_t share(int64_t use, int64_t base)
+{
+    int64_t scaled;
+    if (base <= 0)
+        return 0;
+    if (!__builtin_mul_overflow(use, (int64_t)1000000000, &scaled))
+        return scaled / base;
+    return (int64_t)((__int128)use * 1000000000 / base);
+}
+
+static double deviation(const struct state_even *x)
+{
+    __int128 variance = x->squares * x->n - x->sum * x->sum; /* times n^2 */
+    return variance > 0 ? sqrt((double)variance) / (SHARE_UNIT * x->n) : 0;
+}
+
+static void cost_even(const struct inst_even *e, struct state_even *x)
+{
+    x->deviation = x->n == 0 ? 0 : deviation(x);
+    x->cost = (int64_t)(x->deviation * (double)e->weight);
+}
+
+/* The change of one evenness term when `amount` goes from one host to another. */
+static int64_t even_delta(const struct state *s, int i, int64_t amount, int from, int to,
+                          struct state_even *ret)
+{
+    const struct inst_even *e = &s->in->even[i];
+    const struct state_even *now = &s->even[i];
+    size_t r = (size_t)e->resource, n_res = (size_t)s->in->n_resources;
+    *ret = *now;
+    const int hosts[2] = {from, to};
+    for (int k = 0; k < 2; k++) {
+        if (e->base[hosts[k]] <= 0)
+            continue;
+        int64_t use = s->use[(size_t)hosts[k] * n_res + r];
+        int64_t x = share(use, e->base[hosts[k]]);
+        int64_t y = share(k == 0 ? use - amount : use + amount, e->base[hosts[k]]);
+        ret->sum += y - x;
+        ret->squares += (__int128)y * y - (__int128)x * x;
+    }
+    cost_even(e, ret);
+    return ret->cost - now->cost;
+}
+
+/* The same in floating point, for judging only: what is made is counted exactly. */
+static int64_t even_estimate(const struct state *s, int i, int64_t amount, int from, int to)
+{
+    const struct inst_even *e = &s->in->even[i];
+    const struct state_even *now = &s->even[i];
+    size_t r = (size_t)e->resource, n_res = (size_t)s->in->n_resources;
+    double sum = (double)now->sum, squares = (double)now->squares, n = now->n, d = (double)amount;
+    if (amount == 0 || n == 0)
+        return 0;
+    if (e->base[from] > 0) {
+        double unit = SHARE_UNIT / (double)e->base[from];
+        double x = (double)s->use[(size_t)from * n_res + r] * unit, dx = d * unit;
+        sum -= dx;
+        squares += dx * (dx - 2 * x);
+    }
+    if (e->base[to] > 0) {
+        double unit = SHARE_UNIT / (double)e->base[to];
+        double x = (double)s->use[(size_t)to * n_res + r] * unit, dx = d * unit;
+        sum += dx;
+        squares += dx * (dx + 2 * x);
+    }
+    double variance = squares * n - sum * sum;
+    double after = variance > 0 ? sqrt(variance) / (SHARE_UNIT * n) : 0;
+    return (int64_t)(after * (double)e->weight) - now->cost;
+}
+
+static int64_t distance(const struct instance *in, int from, int to)
+{
+    if (in->distance == NULL)
+        return 0;
+    return in->distance_weight * in->distance[(size_t)from * (size_t)in->n_hosts + (size_t)to];
+}
+
+/* What being on host instead of at home costs. */
+static int64_t away_cost(const struct instance *in, int vm, int host)
+{
+    if (host == in->initial[vm])
+        return 0;
+    int64_t cost = distance(in, in->initial[vm], host);
+    if (in->move_cost != NULL)
+        cost += in->move_cost[vm];
+    if (in->pair_cost != NULL)
+        cost += in->pair_cost(in->pair_ctx, vm, host);
+    return cost;
+}
+
+/* Most moves of any service, were vm's service to have `change` more. */
+static int most_moves_after(const struct state *s, int vm, int change)
+{
+    int moves = s->service_moves[s->in->service[vm]];
+    if (change > 0)
+        return MAX(s->most_moves, moves + 1);
+    bool only_one = moves == s->most_moves && s->moves_histogram[moves] == 1;
+    return only_one ? s->most_moves - 1 : s->most_moves;
+}
+
+static int64_t service_delta(const struct state *s, int vm, int host)
+{
+    const struct instance *in = s->in;
+    if (in->service_weight == 0 || in->service == NULL)
+        return 0;
+    int change = (host != in->initial[vm]) - (s->at[vm] != in->initial[vm]);
+    if (change == 0)
+        return 0;
+    return in->service_weight * (most_moves_after(s, vm, change) - s->most_moves);
+}
+
+/* ---- rules ---- */
+
+static int64_t rule_delta(const struct state *s, int rule, bool as_other, int da, int db)
+{
+    const struct inst_rule *r = &s->in->rules[rule];
+    const struct state_counts *c = &s->counts[r->set];
+    switch (r->kind) {
+    case INST_APART:
+        return (counts_get(c, db) >= 1) - (counts_get(c, da) >= 2);
+    case INST_SPREAD: {
+        int after = c->distinct + (counts_get(c, db) == 0) - (counts_get(c, da) == 1);
+        int64_t lack_now = r->minimum - c->distinct, lack = r->minimum - after;
+        return MAX(lack, 0) - MAX(lack_now, 0);
+    }
+    case INST_BESIDE: {
+        const struct state_counts *o = &s->counts[r->other];
+        if (!as_other)
+            return (counts_get(o, db) == 0) - (counts_get(o, da) == 0);
+        return (counts_get(o, da) == 1 ? counts_get(c, da) : 0) -
+               (counts_get(o, db) == 0 ? counts_get(c, db) : 0);
+    }
+    case INST_TOGETHER: {
+        const struct inst_set *set = &s->in->sets[r->set];
+        const int *domain = s->in->domain[set->scope];
+        int64_t most = 0, present = 0;
+        for (int i = 0; i < set->n; i++) {
+            if (s->at[set->members[i]] < 0)
+                continue;
+            present++;
+            int d = domain[s->at[set->members[i]]];
+            int64_t n = counts_get(c, d) - (d == da) + (d == db);
+            most = MAX(most, n);
+        }
+        most = MAX(most, counts_get(c, db) + 1);
+        return (present - most) - s->violations[rule];
+    }
+    case INST_ALONE: {
+        int ca = counts_get(c, da), cb = counts_get(c, db);
+        int64_t leaves = ca == 1 ? s->n_on[da] - 1 : 0;
+        int64_t joins = cb == 0 ? s->n_on[db] : 0;
+        return joins - leaves;
+    }
+    }
+    return 0;
+}
+
+/* What a stranger's move changes for rules that want hosts for themselves. */
+static int64_t stranger_delta(const struct state *s, int rule, int from, int to)
+{
+    const struct state_counts *c = &s->counts[s->in->rules[rule].set];
+    return (counts_get(c, to) > 0) - (counts_get(c, from) > 0);
+}
+
+/* While a move runs the VM is at both ends: what it adds where it comes is not made good by what it
+ * leaves. Only rules that must hold on both ends ask this. */
+static int64_t arrival_delta(const struct state *s, int rule, int db)
+{
+    const struct inst_rule *r = &s->in->rules[rule];
+    const struct state_counts *c = &s->counts[r->set];
+    if (r->kind == INST_APART)
+        return counts_get(c, db) >= 1;
+    if (r->kind == INST_ALONE)
+        return counts_get(c, db) == 0 ? s->n_on[db] : 0;
+    return 0;
+}
+
+/* One of several leaves for a domain where none of the set is: whoever counts domains, rather than
+ * those outside the largest part, finds that worse. */
+static bool scatters(const struct state *s, int rule, int da, int db)
+{
+    const struct inst_rule *r = &s->in->rules[rule];
+    const struct state_counts *c = &s->counts[r->set];
+    return r->kind == INST_TOGETHER && counts_get(c, db) == 0 && counts_get(c, da) > 1;
+}
+
+static bool gets_worse(const struct state *s, int rule, int64_t d)
+{
+    return d > 0 && s->violations[rule] + d > s->violations_before[rule];
+}
+
+static bool in_set(const struct state *s, int vm, int set)
+{
+    for (int i = s->vm_set_first[vm]; i < s->vm_set_first[vm + 1]; i++)
+        if (s->vm_set[i] == set)
+            return true;
+    return false;
+}
+
+/* Calls that need every rule a move changes share this loop: the soft cost's change is returned;
+ * the first hard rule made worse goes to *ret_broken (-1: none), and ends the loop where stop is
+ * set. */
+static int64_t rules_delta(const struct state *s, int vm, int to, bool stop, int *ret_broken)
+{
+    const struct instance *in = s->in;
+    int from = s->at[vm];
+    int64_t soft = 0;
+    *ret_broken = -1;
+    for (int i = s->vm_set_first[vm]; i < s->vm_set_first[vm + 1]; i++) {
+        int set = s->vm_set[i];
+        const int *domain = in->domain[in->sets[set].scope];
+        int da = domain[from], db = domain[to];
+        if (da == db)
+            continue;
+        for (int k = s->set_rule_first[set]; k < s->set_rule_first[set + 1]; k++) {
+            int rule = s->set_rule[k] < 0 ? ~s->set_rule[k] : s->set_rule[k];
+            int64_t d = rule_delta(s, rule, s->set_rule[k] < 0, da, db);
+            if (!in->rules[rule].hard)
+                soft += d * in->rules[rule].weight;
+            else if (gets_worse(s, rule, d) || gets_worse(s, rule, arrival_delta(s, rule, db)) ||
+                     scatters(s, rule, da, db)) {
+                *ret_broken = *ret_broken < 0 ? rule : *ret_broken;
+                if (stop)
+                    return soft;
+            }
+        }
+    }
+    if (s->n_alone_rules == 0 || (s->alone_on[from] == 0 && s->alone_on[to] == 0))
+        return soft;
+    for (int k = 0; k < s->n_alone_rules; k++) {
+        int rule = s->alone_rules[k];
+        if (in_set(s, vm, in->rules[rule].set))
+            continue;
+        int64_t d = stranger_delta(s, rule, from, to);
+        if (!in->rules[rule].hard)
+            soft += d * in->rules[rule].weight;
+        else if (*ret_broken < 0 &&
+                 gets_worse(s, rule, counts_get(&s->counts[in->rules[rule].set], to) > 0))
+            *ret_broken = rule;
+    }
+    return soft;
+}
+
+int state_broken_rule(const struct state *s, int vm, int host)
+{
+    int broken;
+    rules_delta(s, vm, host, true, &broken);
+    return broken;
+}
+
+/* The destination's violations with several VMs come and none gone, less those it has. */
+static int64_t joint_arrival(const struct state *s, int rule, const int *vms, int n, int to)
+{
+    const struct inst_rule *r = &s->in->rules[rule];
+    const int *domain = s->in->domain[s->in->sets[r->set].scope];
+    int64_t there = counts_get(&s->counts[r->set], domain[to]), members = 0, others = 0;
+    for (int i = 0; i < n; i++) {
+        if (domain[s->at[vms[i]]] == domain[to])
+            continue;
+        if (in_set(s, vms[i], r->set))
+            members++;
+        else
+            others++;
+    }
+    if (r->kind == INST_APART)
+        return MAX(there + members - 1, 0) - MAX(there - 1, 0);
+    int64_t strangers = s->n_on[to] - there;
+    return (there + members > 0 ? strangers + others : 0) - (there > 0 ? strangers : 0);
+}
+
+int state_broken_during(const struct state *s, const int *vms, int n, int to)
+{
+    for (int i = 0; i < s->in->n_rules; i++) {
+        const struct inst_rule *r = &s->in->rules[i];
+        if (r->hard && (r->kind == INST_APART || r->kind == INST_ALONE) &&
+            gets_worse(s, i, joint_arrival(s, i, vms, n, to)))
+            return i;
+    }
+    return -1;
+}
+
+/* ---- judging a move ---- */
+
+bool state_has_room(const struct state *s, int vm, int host, int *ret_resource)
+{
+    const struct instance *in = s->in;
+    size_t n = (size_t)in->n_resources, base = (size_t)host * n;
+    const int64_t *demand = &in->demand[(size_t)vm * n];
+    bool home = in->initial[vm] == host;
+    for (size_t r = 0; r < n; r++) {
+        if (demand[r] == 0 || (home && in->resource[r].transient))
+            continue;
+        if (s->use[base + r] + s->held[base + r] + demand[r] > in->capacity[base + r]) {
+            if (ret_resource != NULL)
+                *ret_resource = (int)r;
+            return false;
+        }
+    }
+    return true;
+}
+
+bool state_host_fits(const struct state *s, int host)
+{
+    const struct instance *in = s->in;
+    size_t n = (size_t)in->n_resources, base = (size_t)host * n;
+    for (size_t r = 0; r < n; r++)
+        if (s->use[base + r] + s->held[base + r] > in->capacity[base + r])
+            return false;
+    return true;
+}
+
+/* Everything but evenness. */
+static int64_t plain_delta(const struct state *s, int vm, int host)
+{
+    const struct instance *in = s->in;
+    int from = s->at[vm];
+    size_t n = (size_t)in->n_resources;
+    const int64_t *demand = &in->demand[(size_t)vm * n];
+    const int64_t *ua = &s->use[(size_t)from * n], *ub = &s->use[(size_t)host * n];
+    int64_t a[INSTANCE_RESOURCES_MAX], b[INSTANCE_RESOURCES_MAX];
+    for (size_t r = 0; r < n; r++) {
+        a[r] = ua[r] - demand[r];
+        b[r] = ub[r] + demand[r];
+    }
+    int64_t delta = cost_of_host(in, from, a, s->n_on[from] - 1) +
+                    cost_of_host(in, host, b, s->n_on[host] + 1) - s->host_cost[from] -
+                    s->host_cost[host];
+    return delta + away_cost(in, vm, host) - away_cost(in, vm, from) + service_delta(s, vm, host);
+}
+
+int64_t state_cost_delta(struct state *s, int vm, int host)
+{
+    const struct instance *in = s->in;
+    const int64_t *demand = &in->demand[(size_t)vm * (size_t)in->n_resources];
+    s->evaluations++;
+    int64_t delta = plain_delta(s, vm, host);
+    for (int i = 0; i < in->n_even; i++)
+        delta += even_estimate(s, i, demand[in->even[i].resource], s->at[vm], host);
+    return delta;
+}
+
+int64_t state_extra_after(const struct state *s, int host, int enters, int leaves)
+{
+    const struct instance *in = s->in;
+    size_t n = (size_t)in->n_resources;
+    int n_on = s->n_on[host] + (enters >= 0) - (leaves >= 0);
+    int64_t cost = in->open_cost != NULL && n_on > 0 ? in->open_cost[host] : 0;
+    if (in->n_balances == 0)
+        return cost;
+    int64_t use[INSTANCE_RESOURCES_MAX];
+    for (size_t r = 0; r < n; r++) {
+        use[r] = s->use[(size_t)host * n + r];
+        if (enters >= 0)
+            use[r] += in->demand[(size_t)enters * n + r];
+        if (leaves >= 0)
+            use[r] -= in->demand[(size_t)leaves * n + r];
+    }
+    return cost + balance_cost(in, host, use);
+}
+
+int64_t state_travel_delta(const struct state *s, int vm, int host)
+{
+    return away_cost(s->in, vm, host) - away_cost(s->in, vm, s->at[vm]) +
+           service_delta(s, vm, host);
+}
+
+int64_t state_even_delta(const struct state *s, int v, int host, int w)
+{
+    const struct instance *in = s->in;
+    size_t n = (size_t)in->n_resources;
+    int64_t delta = 0;
+    for (int i = 0; i < in->n_even; i++) {
+        size_t r = (size_t)in->even[i].resource;
+        int64_t back = w >= 0 ? in->demand[(size_t)w * n + r] : 0;
+        delta += even_estimate(s, i, in->demand[(size_t)v * n + r] - back, s->at[v], host);
+    }
+    return delta;
+}
+
+int64_t state_soft_delta(const struct state *s, int vm, int host)
+{
+    int broken;
+    return rules_delta(s, vm, host, false, &broken);
+}
+
+/* What a VM's coming takes, or its going gives, of one resource on a host: nothing where it holds
+ * it there all the time. */
+static inline int64_t change_on(const struct instance *in, int vm, int host, size_t r)
+{
+    bool stays = in->resource[r].transient && in->initial[vm] == host;
+    return stays ? 0 : in->demand[(size_t)vm * (size_t)in->n_resources + r];
+}
+
+bool state_swap_fits(const struct state *s, int v, int w)
+{
+    const struct instance *in = s->in;
+    size_t n = (size_t)in->n_resources;
+    int a = s->at[v], b = s->at[w];
+    size_t at_a = (size_t)a * n, at_b = (size_t)b * n;
+    for (size_t r = 0; r < n; r++) {
+        int64_t more_a = change_on(in, w, a, r) - change_on(in, v, a, r);
+        int64_t more_b = change_on(in, v, b, r) - change_on(in, w, b, r);
+        if ((more_a > 0 &&
+             s->use[at_a + r] + s->held[at_a + r] + more_a > in->capacity[at_a + r]) ||
+            (more_b > 0 && s->use[at_b + r] + s->held[at_b + r] + more_b > in->capacity[at_b + r]))
+            return false;
+    }
+    return true;
+}
+
+int64_t state_swap_delta(struct state *s, int v, int w)
+{
+    const struct instance *in = s->in;
+    int from = s->at[v], to = s->at[w];
+    size_t n = (size_t)in->n_resources;
+    const int64_t *dv = &in->demand[(size_t)v * n], *dw = &in->demand[(size_t)w * n];
+    const int64_t *ua = &s->use[(size_t)from * n], *ub = &s->use[(size_t)to * n];
+    int64_t a[INSTANCE_RESOURCES_MAX], b[INSTANCE_RESOURCES_MAX];
+    for (size_t r = 0; r < n; r++) {
+        a[r] = ua[r] - dv[r] + dw[r];
+        b[r] = ub[r] + dv[r] - dw[r];
+    }
+    s->evaluations++;
+    int64_t delta = cost_of_host(in, from, a, s->n_on[from]) +
+                    cost_of_host(in, to, b, s->n_on[to]) - s->host_cost[from] - s->host_cost[to];
+    delta += away_cost(in, v, to) - away_cost(in, v, from);
+    delta += away_cost(in, w, from) - away_cost(in, w, to);
+    delta += service_delta(s, v, to) + service_delta(s, w, from);
+    for (int i = 0; i < in->n_even; i++) {
+        int r = in->even[i].resource;
+        delta += even_estimate(s, i, dv[r] - dw[r], from, to);
+    }
+    return delta;
+}
+
+bool state_share_set(const struct state *s, int v, int w)
+{
+    for (int i = s->vm_set_first[v]; i < s->vm_set_first[v + 1]; i++)
+        if (in_set(s, w, s->vm_set[i]))
+            return true;
+    return false;
+}
+
+int64_t state_delta(struct state *s, int vm, int host)
+{
+    const struct instance *in = s->in;
+    if ((in->closed != NULL && in->closed[host] && host != in->initial[vm]) ||
+        !state_has_room(s, vm, host, NULL))
+        return STATE_INFEASIBLE;
+    int broken;
+    int64_t soft = rules_delta(s, vm, host, true, &broken);
+    if (broken >= 0)
+        return STATE_INFEASIBLE;
+    if (in->allowed != NULL && host != in->initial[vm] && !in->allowed(in->allowed_ctx, vm, host))
+        return STATE_INFEASIBLE;
+    return state_cost_delta(s, vm, host) + soft;
+}
+
+/* ---- making it ---- */
+
+static void add_violations(struct state *s, int rule, int64_t d)
+{
+    const struct inst_rule *r = &s->in->rules[rule];
+    if (d == 0)
+        return;
+    if (!r->hard) {
+        s->cost += d * r->weight;
+    } else {
+        bool was = s->violations[rule] > s->violations_before[rule];
+        bool is = s->violations[rule] + d > s->violations_before[rule];
+        s->hard_violations += d;
+        s->n_worse += is - was;
+    }
+    s->violations[rule] += d;
+}
+
+/* One move's effect on every rule, the counts being those before it. */
+static void move_rules(struct state *s, int vm, int to)
+{
+    const struct instance *in = s->in;
+    int from = s->at[vm];
+    for (int k = 0; k < s->n_alone_rules; k++)
+        if (!in_set(s, vm, in->rules[s->alone_rules[k]].set))
+            add_violations(s, s->alone_rules[k], stranger_delta(s, s->alone_rules[k], from, to));
+    for (int i = s->vm_set_first[vm]; i < s->vm_set_first[vm + 1]; i++) {
+        int set = s->vm_set[i];
+        const int *domain = in->domain[in->sets[set].scope];
+        int da = domain[from], db = domain[to];
+        if (da == db)
+            continue;
+        for (int k = s->set_rule_first[set]; k < s->set_rule_first[set + 1]; k++) {
+            int rule = s->set_rule[k] < 0 ? ~s->set_rule[k] : s->set_rule[k];
+            add_violations(s, rule, rule_delta(s, rule, s->set_rule[k] < 0, da, db));
+        }
+        struct state_counts *c = &s->counts[set];
+        int32_t *slot = counts_slot(c, da);
+        c->distinct -= --*slot == 0;
+        slot = counts_slot(c, db);
+        c->distinct += ++*slot == 1;
+    }
+    for (int k = 0; k < s->n_alone_rules; k++) {
+        int set = in->rules[s->alone_rules[k]].set;
+        if (!in_set(s, vm, set))
+            continue;
+        s->alone_on[from] -= counts_get(&s->counts[set], from) == 0;
+        s->alone_on[to] += counts_get(&s->counts[set], to) == 1;
+    }
+}
+
+static void move_service(struct state *s, int vm, int to)
+{
+    const struct instance *in = s->in;
+    int change = (to != in->initial[vm]) - (s->at[vm] != in->initial[vm]);
+    s->n_moved += change;
+    if (change == 0 || in->service == NULL)
+        return;
+    int service = in->service[vm];
+    s->moves_histogram[s->service_moves[service]]--;
+    s->service_moves[service] += change;
+    s->moves_histogram[s->service_moves[service]]++;
+    if (s->service_moves[service] > s->most_moves)
+        s->most_moves = s->service_moves[service];
+    while (s->most_moves > 0 && s->moves_histogram[s->most_moves] == 0)
+        s->most_moves--;
+}
+
+static void move_use(struct state *s, int vm, int to)
+{
+    const struct instance *in = s->in;
+    int from = s->at[vm], home = in->initial[vm];
+    size_t n = (size_t)in->n_resources;
+    const int64_t *demand = &in->demand[(size_t)vm * n];
+    for (size_t r = 0; r < n; r++) {
+        s->use[(size_t)from * n + r] -= demand[r];
+        s->use[(size_t)to * n + r] += demand[r];
+        if (!in->resource[r].transient)
+            continue;
+        if (from == home)
+            s->held[(size_t)home * n + r] += demand[r];
+        if (to == home)
+            s->held[(size_t)home * n + r] -= demand[r];
+    }
+    s->n_on[from]--;
+    s->n_on[to]++;
+    const int hosts[2] = {from, to};
+    for (int k = 0; k < 2; k++)
+        s->host_cost[hosts[k]] =
+            cost_of_host(in, hosts[k], &s->use[(size_t)hosts[k] * n], s->n_on[hosts[k]]);
+}
+
+void state_move(struct state *s, int vm, int host)
+{
+    const struct instance *in = s->in;
+    if (s->at[vm] == host)
+        return;
+    const int64_t *demand = &in->demand[(size_t)vm * (size_t)in->n_resources];
+    s->cost += plain_delta(s, vm, host);
+    for (int i = 0; i < in->n_even; i++) {
+        struct state_even after;
+        s->cost += even_delta(s, i, demand[in->even[i].resource], s->at[vm], host, &after);
+        s->even[i] = after;
+    }
+    move_rules(s, vm, host);
+    move_service(s, vm, host);
+    move_use(s, vm, host);
+    s->at[vm] = host;
+}
+
+void state_ratchet(struct state *s)
+{
+    memcpy(s->violations_before, s->violations, (size_t)s->in->n_rules * sizeof(int64_t));
+    s->n_worse = 0;
+}
+
+void state_assign(struct state *s, const int *at)
+{
+    for (int v = 0; v < s->in->n_vms; v++)
+        if (at[v] >= 0 && at[v] != s->at[v])
+            state_move(s, v, at[v]);
+}
+
+/* ---- the beginning ---- */
+
+static void index_sets(struct state *s)
+{
+    const struct instance *in = s->in;
+    s->vm_set_first = xcalloc((size_t)in->n_vms + 2, sizeof(int));
+    for (int i = 0; i < in->n_sets; i++)
+        for (int k = 0; k < in->sets[i].n; k++)
+            s->vm_set_first[in->sets[i].members[k] + 1]++;
+    for (int v = 0; v < in->n_vms; v++)
+        s->vm_set_first[v + 1] += s->vm_set_first[v];
+    s->vm_set = xcalloc((size_t)s->vm_set_first[in->n_vms] + 1, sizeof(int));
+    _cleanup_(freep) int *fill = xmemdup(s->vm_set_first, ((size_t)in->n_vms + 1) * sizeof(int));
+    for (int i = 0; i < in->n_sets; i++)
+        for (int k = 0; k < in->sets[i].n; k++)
+            s->vm_set[fill[in->sets[i].members[k]]++] = i;
+}
+
+static void index_rules(struct state *s)
+{
+    const struct instance *in = s->in;
+    s->set_rule_first = xcalloc((size_t)in->n_sets + 2, sizeof(int));
+    for (int i = 0; i < in->n_rules; i++) {
+        s->set_rule_first[in->rules[i].set + 1]++;
+        if (in->rules[i].kind == INST_BESIDE)
+            s->set_rule_first[in->rules[i].other + 1]++;
+    }
+    for (int i = 0; i < in->n_sets; i++)
+        s->set_rule_first[i + 1] += s->set_rule_first[i];
+    s->set_rule = xcalloc((size_t)s->set_rule_first[in->n_sets] + 1, sizeof(int));
+    s->alone_rules = xcalloc((size_t)in->n_rules + 1, sizeof(int));
+    _cleanup_(freep) int *fill = xmemdup(s->set_rule_first, ((size_t)in->n_sets + 1) * sizeof(int));
+    for (int i = 0; i < in->n_rules; i++) {
+        s->set_rule[fill[in->rules[i].set]++] = i;
+        if (in->rules[i].kind == INST_BESIDE)
+            s->set_rule[fill[in->rules[i].other]++] = ~i;
+        s->has_soft = s->has_soft || !in->rules[i].hard;
+        if (in->rules[i].kind == INST_ALONE)
+            s->alone_rules[s->n_alone_rules++] = i;
+    }
+}
+
+static void count_sets(struct state *s)
+{
+    const struct instance *in = s->in;
+    s->counts = xcalloc((size_t)in->n_sets + 1, sizeof *s->counts);
+    for (int i = 0; i < in->n_sets; i++) {
+        const struct inst_set *set = &in->sets[i];
+        struct state_counts *c = &s->counts[i];
+        counts_init(c, set->n, in->n_domains[set->scope]);
+        for (int k = 0; k < set->n; k++) {
+            int at = s->at[set->members[k]];
+            if (at >= 0) {
+                int32_t *slot = counts_slot(c, in->domain[set->scope][at]);
+                c->distinct += ++*slot == 1;
+            }
+        }
+    }
+}
+
+static int64_t count_rule(const struct state *s, const struct inst_rule *r)
+{
+    const struct instance *in = s->in;
+    const struct inst_set *set = &in->sets[r->set];
+    const struct state_counts *c = &s->counts[r->set];
+    const int *domain = in->domain[set->scope];
+    int64_t present = 0, most = 0, without = 0, strangers = 0;
+    for (int k = 0; k < set->n; k++) {
+        int at = s->at[set->members[k]];
+        if (at < 0)
+            continue;
+        present++;
+        most = MAX(most, counts_get(c, domain[at]));
+        if (r->kind == INST_BESIDE)
+            without += counts_get(&s->counts[r->other], domain[at]) == 0;
+        bool first = true; /* of the set on its host, so that each host counts once */
+        for (int j = 0; j < k && first; j++)
+            first = s->at[set->members[j]] != at;
+        if (r->kind == INST_ALONE && first)
+            strangers += s->n_on[at] - counts_get(c, at);
+    }
+    switch (r->kind) {
+    case INST_APART:
+        return present - c->distinct;
+    case INST_TOGETHER:
+        return present - most;
+    case INST_SPREAD:
+        return MAX(r->minimum - c->distinct, 0);
+    case INST_BESIDE:
+        return without;
+    case INST_ALONE:
+        return strangers;
+    }
+    return 0;
+}
+
+static void count_rules(struct state *s)
+{
+    const struct instance *in = s->in;
+    s->violations = xcalloc((size_t)in->n_rules + 1, sizeof *s->violations);
+    s->alone_on = xcalloc((size_t)in->n_hosts + 1, sizeof *s->alone_on);
+    for (int i = 0; i < in->n_rules; i++) {
+        const struct inst_rule *r = &in->rules[i];
+        s->violations[i] = count_rule(s, r);
+        if (r->hard)
+            s->hard_violations += s->violations[i];
+        else
+            s->cost += s->violations[i] * r->weight;
+        if (r->kind != INST_ALONE)
+            continue;
+        for (int h = 0; h < in->n_hosts; h++)
+            s->alone_on[h] += counts_get(&s->counts[r->set], h) > 0;
+    }
+    s->violations_before = xmemdup(s->violations, ((size_t)in->n_rules + 1) * sizeof(int64_t));
+}
+
+static void count_use(struct state *s)
+{
+    const struct instance *in = s->in;
+    size_t n = (size_t)in->n_resources, hosts = (size_t)in->n_hosts;
+    s->use = xcalloc(hosts * n + 1, sizeof *s->use);
+    s->held = xcalloc(hosts * n + 1, sizeof *s->held);
+    s->n_on = xcalloc(hosts + 1, sizeof *s->n_on);
+    s->host_cost = xcalloc(hosts + 1, sizeof *s->host_cost);
+    for (int v = 0; v < in->n_vms; v++) {
+        if (s->at[v] < 0)
+            continue;
+        s->n_on[s->at[v]]++;
+        for (size_t r = 0; r < n; r++)
+            s->use[(size_t)s->at[v] * n + r] += in->demand[(size_t)v * n + r];
+    }
+    for (int h = 0; h < in->n_hosts; h++) {
+        s->host_cost[h] = cost_of_host(in, h, &s->use[(size_t)h * n], s->n_on[h]);
+        s->cost += s->host_cost[h];
+    }
+}
+
+static void count_even(struct state *s)
+{
+    const struct instance *in = s->in;
+    for (int i = 0; i < in->n_even; i++) {
+        const struct inst_even *e = &in->even[i];
+        struct state_even *x = &s->even[i];
+        for (int h = 0; h < in->n_hosts; h++) {
+            if (e->base[h] <= 0)
+                continue;
+            int64_t p = share(s->use[(size_t)h * (size_t)in->n_resources + (size_t)e->resource],
+                              e->base[h]);
+            x->n++;
+            x->sum += p;
+            x->squares += (__int128)p * p;
+        }
+        cost_even(e, x);
+        s->cost += x->cost;
+    }
+}
+
+static void recount_rule(struct state *s, int rule)
+{
+    add_violations(s, rule, count_rule(s, &s->in->rules[rule]) - s->violations[rule]);
+}
+
+/* Rules whose count the VM's being there changes: those of its sets, and all that want hosts for
+ * themselves. */
+static void recount_rules(struct state *s, int vm)
+{
+    for (int i = s->vm_set_first[vm]; i < s->vm_set_first[vm + 1]; i++)
+        for (int set = s->vm_set[i], k = s->set_rule_first[set]; k < s->set_rule_first[set + 1];
+             k++)
+            recount_rule(s, s->set_rule[k] < 0 ? ~s->set_rule[k] : s->set_rule[k]);
+    for (int k = 0; k < s->n_alone_rules; k++)
+        recount_rule(s, s->alone_rules[k]);
+}
+
+/* Evenness once the host's use has become what it is from `before`. */
+static void even_host(struct state *s, int host, size_t resource, int64_t before)
+{
+    const struct instance *in = s->in;
+    for (int i = 0; i < in->n_even; i++) {
+        const struct inst_even *e = &in->even[i];
+        struct state_even *even = &s->even[i];
+        if ((size_t)e->resource != resource || e->base[host] <= 0)
+            continue;
+        size_t at = (size_t)host * (size_t)in->n_resources + resource;
+        int64_t x = share(before, e->base[host]), y = share(s->use[at], e->base[host]);
+        even->sum += y - x;
+        even->squares += (__int128)y * y - (__int128)x * x;
+        s->cost -= even->cost;
+        cost_even(e, even);
+        s->cost += even->cost;
+    }
+}
+
+static void count_in_sets(struct state *s, int vm, int host, int by)
+{
+    const struct instance *in = s->in;
+    for (int i = s->vm_set_first[vm]; i < s->vm_set_first[vm + 1]; i++) {
+        struct state_counts *c = &s->counts[s->vm_set[i]];
+        int32_t *slot = counts_slot(c, in->domain[in->sets[s->vm_set[i]].scope][host]);
+        c->distinct += by > 0 && *slot == 0;
+        *slot += by;
+        c->distinct -= by < 0 && *slot == 0;
+    }
+    for (int k = 0; k < s->n_alone_rules; k++) {
+        int set = in->rules[s->alone_rules[k]].set;
+        int32_t n = counts_get(&s->counts[set], host);
+        if (in_set(s, vm, set))
+            s->alone_on[host] += by > 0 ? n == 1 : -(n == 0);
+    }
+}
+
+void state_put(struct state *s, int vm, int host)
+{
+    const struct instance *in = s->in;
+    int there = host >= 0 ? host : s->at[vm], by = host >= 0 ? 1 : -1;
+    size_t n = (size_t)in->n_resources;
+    REQUIRE((host >= 0) != (s->at[vm] >= 0));
+    s->at[vm] = host;
+    s->n_on[there] += by;
+    s->cost -= s->host_cost[there];
+    for (size_t r = 0; r < n; r++) {
+        int64_t before = s->use[(size_t)there * n + r];
+        s->use[(size_t)there * n + r] += by * in->demand[(size_t)vm * n + r];
+        even_host(s, there, r, before);
+    }
+    s->host_cost[there] = cost_of_host(in, there, &s->use[(size_t)there * n], s->n_on[there]);
+    s->cost += s->host_cost[there];
+    count_in_sets(s, vm, there, by);
+    recount_rules(s, vm);
+}
+
+static void count_services(struct state *s)
+{
+    const struct instance *in = s->in;
+    if (in->service == NULL)
+        return;
+    s->service_moves = xcalloc((size_t)in->n_services + 1, sizeof(int));
+    s->moves_histogram = xcalloc((size_t)in->n_vms + 2, sizeof(int));
+    s->moves_histogram[0] = in->n_services;
+}
+
+struct state *search_state_new(const struct instance *in)
+{
+    struct state *s = xcalloc(1, sizeof *s);
+    s->in = in;
+    s->at = xmemdup(in->initial, (size_t)MAX(in->n_vms, 1) * sizeof *s->at);
+    index_sets(s);
+    index_rules(s);
+    count_use(s);
+    count_sets(s);
+    count_rules(s);
+    count_even(s);
+    count_services(s);
+    return s;
+}
+
+struct state *state_copy(const struct state *s)
+{
+    struct state *copy = search_state_new(s->in);
+    state_assign(copy, s->at);
+    memcpy(copy->violations_before, s->violations_before, (size_t)s->in->n_rules * sizeof(int64_t));
+    copy->n_worse = s->n_worse;
+    return copy;
+}
+
+void search_state_free(struct state *s)
+{
+    if (s == NULL)
+        return;
+    for (int i = 0; i < s->in->n_sets; i++) {
+        free(s->counts[i].keys);
+        free(s->counts[i].counts);
+    }
+    void *const owned[] = {s->at,
+                           s->use,
+                           s->held,
+                           s->n_on,
+                           s->host_cost,
+                           s->service_moves,
+                           s->moves_histogram,
+                           s->counts,
+                           s->violations,
+                           s->violations_before,
+                           s->alone_on,
+                           s->vm_set_first,
+                           s->vm_set,
+                           s->set_rule_first,
+                           s->set_rule,
+                           s->alone_rules,
+                           s};
+    for (size_t i = 0; i < ARRAY_SIZE(owned); i++)
+        free(owned[i]);
+}

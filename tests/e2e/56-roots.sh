@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Roster and revocations are agreed on: given to one host, they hold on all; a person who was revoked approves nothing, and
+# a host that was revoked is out of the mesh at once.
+set -eu
+. "$(dirname "$0")/lib/lib.sh"
+. "$(dirname "$0")/lib/lab.sh"
+. "$(dirname "$0")/lib/mesh.sh"
+
+agents_of_own 4
+STATE=${SKEIN_LAB_ROOT:-/var/lib/skein-lab}/$SKEIN_LAB
+SKEIN=${SKEIN_BUILD:-$REPO/build}/bin/skein
+lab guest add prey --host hv1 --memory 64
+check "all agents see the guest" wait_until 20 eval 'guests_seen 1 hv1 && guests_seen 1 hv2'
+
+# give HOST FILE: as an operator brings a new file of the authority's to one host
+give() {
+    cp "$STATE/pki/$2" "$STATE/hosts/$1/etc/pki/skein/$2"
+    # shellcheck disable=SC2016
+    lab exec "$1" sh -c 'kill -HUP $(cat /run/agent.pid)'
+}
+# same FILE: all hosts hold what the authority made
+same() {
+    local host
+    for host in hv1 hv2 hv3 hv4; do
+        cmp -s "$STATE/pki/$1" "$STATE/hosts/$host/etc/pki/skein/$1" || { echo "$host holds another $1" && return 1; }
+    done
+}
+
+# ---- a new person
+plan_of_move() { # shellcheck disable=SC2046
+    skein_on hv1 migrate prey "$1" $(as operator) && wait_until 10 plan_waits hv1
+}
+check "a plan waits" wait_until 20 plan_of_move hv2
+"$SKEIN" cert issue --directory "$STATE/pki" --person carla --roles approver --out "$STATE/people" >/dev/null
+plan=$(cat "$WORK/plan")
+# shellcheck disable=SC2046
+check "a person whom no roster names approves nothing" fails skein_on hv1 plan approve "$plan" --yes $(as carla)
+give hv4 roster.json
+check "the roster, given to a host that does not vote, is everywhere" wait_until 20 same roster.json
+# shellcheck disable=SC2046 # hosts hold it a moment before the voters have agreed on it
+check "and now her approval counts for voters" wait_until 20 skein_on hv1 plan approve "$plan" --yes $(as carla)
+check "and for source and destination" wait_until 60 plan_is "$plan" SUCCEEDED hv1
+check "the guest has moved" guest_is prey hv2
+
+# ---- revoked
+serial_of() { "$SKEIN" cert list --directory "$STATE/pki" -o json | jq -r --arg n "$1" --arg u "$2" \
+    '[.. | objects | select(.name? == $n and .use? == $u)][0].serial'; }
+revoke() { "$SKEIN" cert revoke --directory "$STATE/pki" "$(serial_of "$1" "$2")" >/dev/null; }
+check "another plan waits" wait_until 20 plan_of_move hv1
+plan=$(cat "$WORK/plan")
+revoke carla person
+give hv2 crl.pem
+check "her revocation is everywhere" wait_until 20 same crl.pem
+# shellcheck disable=SC2046
+check "a revoked person approves nothing" fails skein_on hv3 plan approve "$plan" --yes $(as carla)
+check "the guest has not moved" guest_is prey hv2
+
+revoke hv4 agent
+give hv1 crl.pem
+check "a revoked host is out of the mesh within 5 s" wait_until 5 eval \
+    'for h in hv1 hv2 hv3; do lab logs $h agent | grep -q "link to hv4 is down" || exit 1; done'
+check "and stays out" eval 'sleep 3; ! lab logs hv1 agent | sed -n "/link to hv4 is down/,\$p" | grep -q "linked to hv4"'
+# shellcheck disable=SC2046
+check "the others go on" skein_on hv3 plan approve "$plan" --yes --wait=60 $(as approver)
+check "no sanitizer complains" sanitizer_is_silent

@@ -1,0 +1,11 @@
+-- expect: time limit
+-- lua_ms: 150
+local P = policy { name = "hostile", api = 1 }
+function P.score(c, vm, host) return 50 end
+
+function P.trigger(c)
+    while true do for w in ("x"):rep(100000):gmatch("()") do end end
+    return true, "done"
+end
+
+return P

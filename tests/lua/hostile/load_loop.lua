@@ -1,0 +1,2 @@
+-- expect: time limit
+while true do end

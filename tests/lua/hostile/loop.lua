@@ -1,0 +1,10 @@
+-- expect: time limit
+local P = policy { name = "hostile", api = 1 }
+function P.score(c, vm, host) return 50 end
+
+function P.trigger(c)
+    while true do end
+    return true, "done"
+end
+
+return P

@@ -1,0 +1,15 @@
+-- expect: time limit
+local P = policy { name = "hostile", api = 1 }
+function P.score(c, vm, host) return 50 end
+
+function P.trigger(c)
+    while true do
+        pcall(function()
+            local t = {}
+            for i = 1, 1e12 do t[i] = { i } end
+        end)
+    end
+    return true, "done"
+end
+
+return P

@@ -1,0 +1,11 @@
+-- expect: time limit
+-- lua_ms: 150
+local P = policy { name = "hostile", api = 1 }
+function P.score(c, vm, host) return 50 end
+
+function P.trigger(c)
+    c.vms:sort_by(function(vm) while true do end end)
+    return true, "done"
+end
+
+return P

@@ -1,0 +1,842 @@
+#include "tests/lib/test.h"
+
+#include "agent/core/snapshot.h"
+#include "tests/lib/deciders.h"
+
+#define WITH_WORLD(seed)                                                                           \
+    struct world w __attribute__((cleanup(world_close)));                                          \
+    world_open(&w, seed)
+
+#define S(x) SKEIN__PLAN_STATE__PLAN_##x
+#define A(x) SKEIN__ACTION_STATE__ACTION_##x
+
+static struct state *leaders_state(struct world *w)
+{
+    return w->voters[w->leader].st;
+}
+
+/* The newest plan, or NULL. */
+static struct plan *newest(struct world *w)
+{
+    struct plan *const *plans;
+    size_t n = state_plans(leaders_state(w), &plans);
+    return n > 0 ? plans[n - 1] : NULL;
+}
+
+static size_t count_plans(struct world *w)
+{
+    struct plan *const *plans;
+    return state_plans(leaders_state(w), &plans);
+}
+
+static void want(struct world *w, unsigned seed, const struct test_move *moves, size_t n)
+{
+    memcpy(w->wanted, moves, n * sizeof *moves);
+    w->n_wanted = n;
+    w->wanted_seed = seed * 1000000;
+}
+
+static void want_one(struct world *w)
+{
+    const struct test_move one[] = {{0, 0, "hv1", "hv3"}};
+    want(w, 1, one, 1);
+}
+
+static void approve(struct world *w)
+{
+    say(w, "anna", TRUST_APPROVER, test_vote("approve", newest(w)->body->digest));
+}
+
+/* Runs until the newest plan is in this state; fails after the time given. */
+static void run_until(struct world *w, Skein__PlanState s, msec limit)
+{
+    for (msec end = w->now + limit; w->now < end && (newest(w) == NULL || newest(w)->state != s);)
+        world_tick(w);
+    CHECK(newest(w) != NULL && newest(w)->state == s, "plan is %s, not %s",
+          newest(w) != NULL ? plan_state_name(newest(w)->state) : "missing", plan_state_name(s));
+}
+
+static void run_to_ongoing(struct world *w)
+{
+    want_one(w);
+    run_until(w, S(PENDING_APPROVAL), 10000);
+    approve(w);
+    run_until(w, S(ONGOING), 2000);
+    w->n_wanted = 0;
+}
+
+static const struct plan_item *first_item(struct world *w)
+{
+    return &newest(w)->items[0];
+}
+
+static void a_hot_host_is_relieved(void **state)
+{
+    (void)state;
+    WITH_WORLD(1);
+    assert_string_equal(duty_idle_reason(w.voters[0].d),
+                        "alpha: no host is hot; beta: no host is hot");
+    assert_string_equal(duty_idle_reason(w.voters[1].d), "hv1 plans");
+    run_to_ongoing(&w);
+    assert_string_equal(duty_idle_reason(w.voters[0].d), "");
+    run_until(&w, S(SUCCEEDED), 30000);
+    assert_int_equal(w.vm_at[0], 2);
+    assert_string_equal(newest(&w)->reason, "1 of 1 moved");
+    assert_string_equal(w.audit.data,
+                        "planner.begun plan.made plan.approved plan.ONGOING permit.issued "
+                        "move.started move.succeeded plan.SUCCEEDED ");
+    assert_int_equal(count_plans(&w), 1);
+}
+
+static void nothing_moves_without_an_approval(void **state)
+{
+    (void)state;
+    WITH_WORLD(2);
+    want_one(&w);
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    char id[PLAN_ID_SIZE];
+    memcpy(id, newest(&w)->body->id, sizeof id);
+    world_run(&w, 4 * MINUTE);
+    assert_int_equal(count_plans(&w), 1); /* the same moves: the plan stands */
+    assert_non_null(strstr(duty_idle_reason(w.voters[0].d), "waits for an approval"));
+    w.n_wanted = 0;
+    world_run(&w, 2 * MINUTE);
+    assert_int_equal(w.starts, 0);
+    assert_true(plan_state_ended(state_plan(leaders_state(&w), id)->state));
+}
+
+static void a_plan_expires(void **state)
+{
+    (void)state;
+    WITH_WORLD(3);
+    want_one(&w);
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    char id[PLAN_ID_SIZE];
+    memcpy(id, newest(&w)->body->id, sizeof id);
+    world_run(&w, 6 * MINUTE);
+    assert_int_equal(state_plan(leaders_state(&w), id)->state, S(EXPIRED));
+    assert_string_not_equal(newest(&w)->body->id, id); /* and is made again */
+}
+
+static void a_plan_whose_reason_is_gone_goes(void **state)
+{
+    (void)state;
+    WITH_WORLD(4);
+    want_one(&w);
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    w.n_wanted = 0;
+    world_run(&w, 4000);
+    want_one(&w); /* one quiet evaluation is not enough */
+    world_run(&w, 20000);
+    assert_int_equal(newest(&w)->state, S(PENDING_APPROVAL));
+    w.n_wanted = 0;
+    run_until(&w, S(SUPERSEDED), DUTY_STAND_MS + 15000);
+    assert_string_equal(newest(&w)->reason, "not needed any more: no host is hot");
+}
+
+static void another_plan_replaces_the_one_that_waits(void **state)
+{
+    (void)state;
+    WITH_WORLD(5);
+    const struct test_move other[] = {{0, 2, "hv1", "hv3"}};
+    want_one(&w);
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    struct plan *first = newest(&w);
+    want(&w, 2, other, 1);
+    world_run(&w, DUTY_STAND_MS + 15000);
+    assert_int_equal(count_plans(&w), 2);
+    assert_int_equal(newest(&w)->state, S(PENDING_APPROVAL));
+    assert_int_equal(first->state, S(SUPERSEDED));
+    assert_non_null(strstr(first->reason, newest(&w)->body->id));
+}
+
+static void what_the_checker_refuses_is_no_plan(void **state)
+{
+    (void)state;
+    WITH_WORLD(6);
+    w.checker_refuses = true;
+    want_one(&w);
+    world_run(&w, 12000);
+    assert_int_equal(count_plans(&w), 0);
+    assert_non_null(strstr(w.audit.data, "plan.refused"));
+    assert_non_null(strstr(duty_idle_reason(w.voters[0].d), "CAPACITY s1-0: hv2 lacks 4 GiB"));
+}
+
+static char *worker_fails(struct world *w, const struct evaluation *e, size_t *ret_len,
+                          const char **ret_nothing)
+{
+    (void)w, (void)e, (void)ret_len, (void)ret_nothing;
+    return NULL;
+}
+
+static char *worker_mixes_up(struct world *w, const struct evaluation *e, size_t *ret_len,
+                             const char **ret_nothing)
+{
+    (void)ret_nothing, (void)e;
+    return test_body("alpha", "safety", 1, NULL, w->wanted, w->n_wanted, ret_len);
+}
+
+static char *worker_empty(struct world *w, const struct evaluation *e, size_t *ret_len,
+                          const char **ret_nothing)
+{
+    (void)w, (void)e, (void)ret_nothing;
+    char *text =
+        xstrdup("{\"reason\":\"hv1 is hot\",\"refused\":[{\"code\":\"INLET\",\"host\":null,"
+                "\"message\":\"the inlet is\\nhot: moving will not help\",\"vm\":\"vm1\"}],"
+                "\"steps\":[]}");
+    *ret_len = strlen(text);
+    return text;
+}
+
+static void evaluations_that_fail_stop_nothing(void **state)
+{
+    (void)state;
+    WITH_WORLD(7);
+    w.worker = worker_fails;
+    world_run(&w, 20000);
+    assert_non_null(strstr(duty_idle_reason(w.voters[0].d), "nil value"));
+    _cleanup_json_ json_t *status = duty_status(w.voters[0].d);
+    const json_t *policy = json_array_get(json_object_get(status, "policies"), 0);
+    assert_true(json_integer_value(json_object_get(policy, "failures")) >= 3);
+    w.worker = worker_mixes_up; /* a plan of another snapshot, from either policy */
+    want_one(&w);
+    world_run(&w, 12000);
+    assert_int_equal(count_plans(&w), 0);
+    w.worker = worker_wants;
+    run_to_ongoing(&w);
+    run_until(&w, S(SUCCEEDED), 30000);
+}
+
+/* The planner, which reads the snapshot for itself, names it by the same digest. */
+static char *worker_reads(struct world *w, const struct evaluation *e, size_t *ret_len,
+                          const char **ret_nothing)
+{
+    (void)ret_len;
+    struct err err = {0};
+    _cleanup_(model_freep) struct model *m = NULL;
+    CHECK(model_parse(e->snapshot, e->snapshot_len, &m, &err) == 0, "%s", err.msg);
+    CHECK(strcmp(m->digest, e->snapshot_digest) == 0, "digest %s, the planner's is %s",
+          e->snapshot_digest, m->digest);
+    w->starts++;
+    *ret_nothing = "read";
+    return NULL;
+}
+
+static void snapshots_have_the_planners_digest(void **state)
+{
+    (void)state;
+    WITH_WORLD(27);
+    w.worker = worker_reads;
+    world_run(&w, 12000);
+    assert_int_equal(w.starts, 4);
+}
+
+static void an_empty_plan_says_why(void **state)
+{
+    (void)state;
+    WITH_WORLD(8);
+    w.worker = worker_empty;
+    world_run(&w, 12000);
+    assert_int_equal(count_plans(&w), 0);
+    assert_non_null(strstr(duty_idle_reason(w.voters[0].d), "moving will not help"));
+    _cleanup_json_ json_t *status = duty_status(w.voters[0].d);
+    const json_t *policy = json_array_get(json_object_get(status, "policies"), 0);
+    assert_int_equal(json_array_size(json_object_get(policy, "refused")), 1);
+}
+
+static void stale_data_makes_no_plan(void **state)
+{
+    (void)state;
+    WITH_WORLD(9);
+    w.views_frozen = true;
+    world_run(&w, 15000);
+    want_one(&w);
+    world_run(&w, 60000);
+    assert_int_equal(count_plans(&w), 0);
+    assert_non_null(strstr(duty_idle_reason(w.voters[0].d), "fresh data of only 0 of 4 hosts"));
+}
+
+static void limits_hold_and_steps_are_barriers(void **state)
+{
+    (void)state;
+    WITH_WORLD(10);
+    const struct test_move four[] = {
+        {0, 0, "hv1", "hv3"}, {0, 2, "hv1", "hv4"}, {0, 4, "hv1", "hv3"}, {1, 1, "hv2", "hv1"}};
+    want(&w, 1, four, 4);
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    approve(&w);
+    run_until(&w, S(SUCCEEDED), 2 * MINUTE); /* catch_up() watches limits and order */
+    assert_int_equal(w.starts, 4);
+    assert_string_equal(newest(&w)->reason, "4 of 4 moved");
+}
+
+/* vm1 was to come where vm0 stayed. */
+static void a_failed_move_ends_what_rests_on_it(void **state)
+{
+    (void)state;
+    WITH_WORLD(11);
+    const struct test_move two[] = {{0, 0, "hv1", "hv3"}, {1, 1, "hv2", "hv1"}};
+    w.faults.failure = 100;
+    want(&w, 1, two, 2);
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    approve(&w);
+    run_until(&w, S(FAILED), 2 * MINUTE);
+    assert_int_equal(w.starts, 1);
+    assert_int_equal(plan_item_state(&newest(&w)->items[1]), A(CANCELLED));
+    assert_int_equal(w.vm_at[0], 0);
+}
+
+static void a_failed_move_holds_up_nothing_else(void **state)
+{
+    (void)state;
+    WITH_WORLD(11);
+    const struct test_move two[] = {{0, 0, "hv1", "hv3"}, {1, 1, "hv2", "hv4"}};
+    w.faults.failure = 100;
+    want(&w, 1, two, 2);
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    approve(&w);
+    run_until(&w, S(FAILED), 2 * MINUTE);
+    assert_int_equal(w.starts, 2); /* each failed by itself */
+    assert_int_equal(plan_item_state(&newest(&w)->items[1]), A(FAILED));
+}
+
+static void cooldown_keeps_moved_vms_out_of_plans(void **state)
+{
+    (void)state;
+    WITH_WORLD(12);
+    const struct test_move back[] = {{0, 0, "hv3", "hv1"}};
+    run_to_ongoing(&w);
+    run_until(&w, S(SUCCEEDED), 30000);
+    want(&w, 2, back, 1);
+    world_run(&w, 40000);
+    assert_int_equal(count_plans(&w), 1);
+    assert_non_null(strstr(duty_idle_reason(w.voters[0].d), "vm0 moved less than"));
+    world_run(&w, 40000);
+    assert_int_equal(count_plans(&w), 2);
+}
+
+static void a_refusal_for_good_fails_the_action(void **state)
+{
+    (void)state;
+    WITH_WORLD(13);
+    w.start_refusal = ERR_DENIED;
+    run_to_ongoing(&w);
+    run_until(&w, S(FAILED), MINUTE);
+    assert_int_equal(first_item(&w)->permit->attempt, 1);
+    assert_string_equal(first_item(&w)->report->code, "DENIED");
+    assert_int_equal(w.starts, 0);
+}
+
+static void a_refusal_for_now_is_tried_again(void **state)
+{
+    (void)state;
+    WITH_WORLD(14);
+    w.start_refusal = ERR_CAPACITY;
+    run_to_ongoing(&w);
+    world_run(&w, 16000);
+    assert_int_equal(first_item(&w)->permit->attempt, 2);
+    w.start_refusal = ERR_OK;
+    run_until(&w, S(SUCCEEDED), MINUTE);
+    assert_int_equal(w.starts, 1);
+}
+
+static void four_permits_are_enough(void **state)
+{
+    (void)state;
+    WITH_WORLD(15);
+    w.start_refusal = ERR_CAPACITY;
+    run_to_ongoing(&w);
+    run_until(&w, S(FAILED), 2 * MINUTE);
+    assert_int_equal(first_item(&w)->permit->attempt, DUTY_ATTEMPTS);
+    assert_string_equal(first_item(&w)->report->code, "CAPACITY");
+}
+
+static void run_to_start(struct world *w)
+{
+    run_to_ongoing(w);
+    for (int i = 0; i < 40 && w->starts == 0; i++)
+        world_tick(w);
+    assert_int_equal(w->starts, 1);
+}
+
+static void a_move_that_failed_on_the_way_is_tried_again(void **state)
+{
+    (void)state;
+    WITH_WORLD(30);
+    w.faults.failure = 100;
+    w.faults.failure_code = "HYPERVISOR";
+    run_to_start(&w);
+    for (int i = 0; i < 300 && !plan_item_returned(first_item(&w)); i++)
+        world_tick(&w);
+    assert_true(plan_item_returned(first_item(&w)));
+    assert_string_equal(first_item(&w)->report->code, "HYPERVISOR");
+    assert_false(plan_item_live(first_item(&w)));
+    elect(&w, 1); /* that it waits is in the state */
+    w.faults.failure = 0;
+    run_until(&w, S(SUCCEEDED), 2 * MINUTE);
+    assert_int_equal(first_item(&w)->permit->attempt, 2);
+    assert_int_equal(w.starts, 2);
+}
+
+static void a_move_that_always_fails_has_failed(void **state)
+{
+    (void)state;
+    WITH_WORLD(31);
+    w.faults.failure = 100;
+    w.faults.failure_code = "UNAVAILABLE";
+    run_to_start(&w);
+    run_until(&w, S(FAILED), 5 * MINUTE);
+    assert_int_equal(w.starts, DUTY_ATTEMPTS);
+    assert_string_equal(first_item(&w)->report->code, "UNAVAILABLE");
+    assert_int_equal(w.vm_at[0], 0);
+}
+
+static void a_silent_source_is_looked_around(void **state)
+{
+    (void)state;
+    WITH_WORLD(16);
+    run_to_start(&w);
+    w.host_up[0] = false; /* the agent is gone, the migration goes on */
+    elect(&w, 1);
+    world_run(&w, 12000);
+    assert_int_equal(plan_item_state(first_item(&w)), A(UNKNOWN));
+    run_until(&w, S(SUCCEEDED), MINUTE);
+    assert_non_null(strstr(first_item(&w)->report->evidence, "source silent; seen running on hv3"));
+}
+
+static void what_cannot_be_decided_needs_an_operator(void **state)
+{
+    (void)state;
+    WITH_WORLD(17);
+    w.faults.failure = 100; /* it stays where nobody looks */
+    run_to_start(&w);
+    w.host_up[0] = false;
+    elect(&w, 1);
+    world_run(&w, 9 * MINUTE);
+    assert_int_equal(plan_item_state(first_item(&w)), A(UNKNOWN));
+    elect(&w, 2); /* the time is counted in the state: a new planner does not begin again */
+    world_run(&w, 3 * MINUTE);
+    assert_int_equal(plan_item_state(first_item(&w)), A(NEEDS_OPERATOR));
+    assert_int_equal(newest(&w)->state, S(FAILED));
+    w.host_up[0] = true; /* it returns with the truth */
+    world_run(&w, 20000);
+    assert_int_equal(plan_item_state(first_item(&w)), A(FAILED));
+}
+
+static void a_source_that_forgot_is_looked_at(void **state)
+{
+    (void)state;
+    WITH_WORLD(18);
+    run_to_start(&w);
+    world_run(&w, 3000);
+    assert_int_equal(plan_item_state(first_item(&w)), A(RUNNING));
+    w.journals[0].forgotten = true;
+    run_until(&w, S(SUCCEEDED), MINUTE);
+    assert_non_null(strstr(first_item(&w)->report->evidence, "has forgotten"));
+}
+
+static void a_source_that_returns_is_believed(void **state)
+{
+    (void)state;
+    WITH_WORLD(19);
+    run_to_start(&w);
+    w.journals[0].ends = w.now + 3 * MINUTE;
+    w.host_up[0] = false;
+    elect(&w, 1);
+    world_run(&w, 15000);
+    assert_int_equal(plan_item_state(first_item(&w)), A(UNKNOWN));
+    w.host_up[0] = true;
+    world_run(&w, 5000);
+    assert_int_equal(plan_item_state(first_item(&w)), A(RUNNING));
+    run_until(&w, S(SUCCEEDED), 4 * MINUTE);
+}
+
+static void a_vm_that_is_there_already_is_skipped(void **state)
+{
+    (void)state;
+    WITH_WORLD(20);
+    want_one(&w);
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    w.vm_at[0] = 2; /* by hand */
+    world_run(&w, 3000);
+    approve(&w);
+    run_until(&w, S(SUCCEEDED), MINUTE);
+    assert_int_equal(plan_item_state(first_item(&w)), A(SKIPPED));
+    assert_int_equal(w.starts, 0);
+}
+
+static void hosts_out_of_reach_do_not_hold_a_plan_for_ever(void **state)
+{
+    (void)state;
+    WITH_WORLD(21);
+    want_one(&w);
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    w.host_up[2] = false;
+    approve(&w);
+    world_run(&w, 9 * MINUTE);
+    assert_int_equal(newest(&w)->state, S(ONGOING));
+    run_until(&w, S(FAILED), 2 * MINUTE);
+    assert_string_equal(first_item(&w)->report->code, "UNAVAILABLE");
+    assert_int_equal(w.starts, 0);
+}
+
+static void cancelling_stops_what_has_not_begun(void **state)
+{
+    (void)state;
+    WITH_WORLD(22);
+    const struct test_move two[] = {{0, 0, "hv1", "hv3"}, {0, 2, "hv1", "hv3"}};
+    want(&w, 1, two, 2);
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    approve(&w);
+    for (int i = 0; i < 40 && w.starts == 0; i++)
+        world_tick(&w);
+    say(&w, "olga", TRUST_OPERATOR, test_vote("cancel", newest(&w)->body->digest));
+    assert_int_equal(newest(&w)->state, S(CANCELLING));
+    run_until(&w, S(CANCELLED), MINUTE);
+    assert_int_equal(w.starts, 1);
+    assert_int_equal(plan_count(newest(&w), A(CANCELLED)), 1);
+}
+
+static void a_person_gets_a_plan(void **state)
+{
+    (void)state;
+    WITH_WORLD(23);
+    say(&w, "olga", TRUST_OPERATOR, test_request(0, "hv4"));
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    assert_string_equal(newest(&w)->put->author, "olga");
+    approve(&w);
+    run_until(&w, S(SUCCEEDED), MINUTE);
+    assert_int_equal(w.vm_at[0], 3);
+    say(&w, "olga", TRUST_OPERATOR, test_request(0, "hv4"));
+    world_run(&w, 5000);
+    Skein__RequestRecord *const *requests;
+    assert_int_equal(state_requests(leaders_state(&w), &requests), 2);
+    assert_string_equal(requests[0]->plan, newest(&w)->body->id);
+    assert_string_equal(requests[1]->message, "the VM is there already");
+}
+
+/* hold_until of vm0, milliseconds after the tests' beginning; 0: none */
+static msec held_until(struct world *w)
+{
+    json_t *o = NULL;
+    WITH_STEP(w, w->leader, o = snapshot_make(me->view, me->st, s, 1));
+    char uuid[UUID_SIZE];
+    msec until = NOW;
+    size_t i;
+    const json_t *vm;
+    test_uuid(0, uuid);
+    json_array_foreach(json_object_get(o, "vms"), i, vm)
+    {
+        const char *text = json_string_value(json_object_get(vm, "hold_until"));
+        struct err err;
+        if (text != NULL && strcmp(json_string_value(json_object_get(vm, "uuid")), uuid) == 0)
+            assert_ok(time_parse(text, &until, &err), &err);
+    }
+    json_decref(o);
+    return until - NOW;
+}
+
+static void where_a_person_moved_a_vm_it_is_left(void **state)
+{
+    (void)state;
+    WITH_WORLD(26);
+    world_run(&w, 2000);
+    say(&w, "olga", TRUST_OPERATOR, test_request(0, "hv4"));
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    assert_int_equal(held_until(&w), 0);
+    approve(&w);
+    run_until(&w, S(SUCCEEDED), MINUTE);
+    world_run(&w, 5000);
+    assert_in_range(held_until(&w), SNAPSHOT_HUMAN_MS, SNAPSHOT_HUMAN_MS + 2 * MINUTE);
+}
+
+static void a_request_outlives_its_planner_and_expires(void **state)
+{
+    (void)state;
+    WITH_WORLD(24);
+    w.worker = worker_fails;
+    say(&w, "olga", TRUST_OPERATOR, test_request(0, "hv4"));
+    elect(&w, 1);
+    w.worker = worker_wants;
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+    w.worker = worker_fails;
+    say(&w, "olga", TRUST_OPERATOR, test_request(2, "hv4"));
+    world_run(&w, 20000);
+    Skein__RequestRecord *const *requests;
+    state_requests(leaders_state(&w), &requests);
+    assert_non_null(strstr(requests[1]->message, "nil value"));
+}
+
+static void strangers_reports_are_refused(void **state)
+{
+    (void)state;
+    WITH_WORLD(25);
+    run_to_start(&w);
+    Skein__ActionReport r = SKEIN__ACTION_REPORT__INIT;
+    r.plan = newest(&w)->body->id;
+    r.action = (char *)"s1-0";
+    r.has_state = 1;
+    r.state = A(SUCCEEDED);
+    WITH_STEP(&w, 0, duty_report(me->d, s, me->st, "hv4", 99, &r));
+    world_run(&w, 500);
+    assert_int_not_equal(plan_item_state(first_item(&w)), A(SUCCEEDED));
+    assert_non_null(strstr(w.audit.data, "report.refused"));
+    WITH_STEP(&w, 1, duty_report(me->d, s, me->st, "hv1", 99, &r)); /* does not lead */
+    run_until(&w, S(SUCCEEDED), 30000);
+}
+
+static void progress_is_kept_while_it_runs(void **state)
+{
+    (void)state;
+    WITH_WORLD(26);
+    run_to_start(&w);
+    Skein__Progress p = SKEIN__PROGRESS__INIT;
+    char id[PLAN_ID_SIZE];
+    memcpy(id, newest(&w)->body->id, sizeof id);
+    p.plan = id;
+    p.action = (char *)"s1-0";
+    p.has_percent = 1;
+    p.percent = 40;
+    WITH_STEP(&w, 0, duty_progress(me->d, s, me->st, "hv4", &p));
+    assert_null(duty_progress_of(w.voters[0].d, id, "s1-0"));
+    WITH_STEP(&w, 0, duty_progress(me->d, s, me->st, "hv1", &p));
+    assert_int_equal(duty_progress_of(w.voters[0].d, id, "s1-0")->percent, 40);
+    run_until(&w, S(SUCCEEDED), 30000);
+    world_run(&w, 1000);
+    assert_null(duty_progress_of(w.voters[0].d, id, "s1-0"));
+}
+
+/* Whatever the moment at which the planner goes, the move is done once and the plan succeeds. */
+static void the_leader_changes_at_every_point(void **state)
+{
+    (void)state;
+    for (int point = 0; point < 120; point++) {
+        WITH_WORLD(1000 + (uint64_t)point);
+        want_one(&w);
+        for (int tick = 0; tick < 400; tick++) {
+            if (tick == point)
+                elect(&w, -1);
+            if (tick == point + 4)
+                elect(&w, 1 + point % 2);
+            world_tick(&w);
+            w.n_wanted = w.vm_at[0] == 0;
+            if (w.leader >= 0 && newest(&w) != NULL && newest(&w)->state == S(PENDING_APPROVAL) &&
+                w.vm_at[0] == 0)
+                approve(&w);
+        }
+        CHECK(w.vm_at[0] == 2 && w.starts == 1, "point %d: vm0 on hv%d, %u starts", point,
+              w.vm_at[0] + 1, w.starts);
+        CHECK(count_plans(&w) == 1 && newest(&w)->state == S(SUCCEEDED), "point %d: %zu plans, %s",
+              point, count_plans(&w), plan_state_name(newest(&w)->state));
+    }
+}
+
+/* ---- random schedules ---- */
+
+/* The same wish for half a minute, so that plans can stand. */
+static char *worker_random(struct world *w, const struct evaluation *e, size_t *ret_len,
+                           const char **ret_nothing)
+{
+    if (e->policy == NULL)
+        return worker_wants(w, e, ret_len, ret_nothing);
+    uint64_t wish = w->seed * 31 + (uint64_t)(w->now / 30000) * 2 + (e->policy[0] == 'a');
+    struct step s = {.rng = &wish};
+    if (step_random(&s) % 20 == 0)
+        return NULL; /* the policy fails */
+    size_t n = step_random(&s) % (MOVES_MAX + 1), first = step_random(&s) % VMS;
+    struct test_move moves[MOVES_MAX];
+    for (size_t i = 0; i < n; i++) {
+        int vm = (int)((first + i) % VMS), from = w->vm_at[vm];
+        int to = (from + 1 + (int)(step_random(&s) % (HOSTS - 1))) % HOSTS;
+        moves[i] = (struct test_move){(unsigned)(i / 2), vm, host_names[from], host_names[to]};
+    }
+    if (n > 0)
+        return test_body(e->policy, "safety", e->seed, e->snapshot_digest, moves, n, ret_len);
+    *ret_nothing = "all is well";
+    return NULL;
+}
+
+static void people_act(struct world *w)
+{
+    struct plan *const *plans;
+    size_t n = state_plans(leaders_state(w), &plans);
+    if (n > 0 && chance(w, 10)) {
+        char digest[HASH_HEX_SIZE];
+        memcpy(digest, plans[n - 1 - rnd(w, (unsigned)MIN(n, 3))]->body->digest, sizeof digest);
+        unsigned what = rnd(w, 20);
+        say(w, what < 16 ? "anna" : "olga", TRUST_APPROVER,
+            test_vote(what == 0   ? "reject"
+                      : what == 1 ? "cancel"
+                                  : "approve",
+                      digest));
+    }
+    if (rnd(w, 400) == 0)
+        say(w, "olga", TRUST_ADMIN, test_request((int)rnd(w, VMS), host_names[rnd(w, HOSTS)]));
+}
+
+static void things_break(struct world *w)
+{
+    if (rnd(w, 300) == 0)
+        elect(w, rnd(w, 4) == 0 ? -1 : (int)rnd(w, VOTERS));
+    else if (w->leader < 0 && chance(w, 10))
+        elect(w, (int)rnd(w, VOTERS));
+    if (rnd(w, 500) == 0) {
+        int v = (int)rnd(w, VOTERS);
+        if (v == w->leader)
+            elect(w, (v + 1) % VOTERS);
+        restart_voter(w, v);
+        WITH_STEP(w, v, duty_role(me->d, s, w->term, w->leader >= 0 ? host_names[w->leader] : ""));
+    }
+    for (int h = 0; h < HOSTS; h++) {
+        if (w->host_up[h] && rnd(w, 600) == 0) {
+            w->host_up[h] = false;
+            w->host_back[h] = w->now + rnd(w, 60000);
+        } else if (!w->host_up[h] && w->now >= w->host_back[h]) {
+            w->host_up[h] = true;
+        }
+    }
+    if (w->n_journals > 0 && rnd(w, 2000) == 0) {
+        struct journal *j = &w->journals[rnd(w, (unsigned)w->n_journals)];
+        j->forgotten = j->ended;
+    }
+}
+
+static size_t count_open(struct world *w)
+{
+    struct plan *const *plans;
+    size_t n = state_plans(leaders_state(w), &plans), open = 0;
+    for (size_t i = 0; i < n; i++)
+        open += !plan_state_ended(plans[i]->state);
+    return open;
+}
+
+static void check_images_agree(struct world *w)
+{
+    size_t len[VOTERS];
+    uint8_t *bytes[VOTERS];
+    for (int v = 0; v < VOTERS; v++) {
+        catch_up(w, v);
+        Skein__StateImage *image = state_image(w->voters[v].st);
+        bytes[v] = codec_pack(&image->base, &len[v]);
+        skein__state_image__free_unpacked(image, NULL);
+        CHECK(len[v] == len[0] && memcmp(bytes[v], bytes[0], len[0]) == 0,
+              "hv%d holds another state than hv1", v + 1);
+    }
+    for (int v = 0; v < VOTERS; v++)
+        free(bytes[v]);
+}
+
+static char *worker_quiet(struct world *w, const struct evaluation *e, size_t *ret_len,
+                          const char **ret_nothing)
+{
+    (void)w, (void)e, (void)ret_len;
+    *ret_nothing = "all is well";
+    return NULL;
+}
+
+/* What the state says of a move is what happened, where it says that it knows. */
+static void check_truth(struct world *w)
+{
+    struct plan *const *plans;
+    size_t n = state_plans(leaders_state(w), &plans);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < plans[i]->body->n_moves; k++) {
+            const struct plan_item *item = &plans[i]->items[k];
+            Skein__ActionState s = plan_item_state(item);
+            unsigned done = 0;
+            for (size_t j = 0; j < w->n_journals; j++)
+                done += strcmp(w->journals[j].plan, plans[i]->body->id) == 0 &&
+                        strcmp(w->journals[j].action, item->move->id) == 0 &&
+                        w->journals[j].succeeds;
+            CHECK(done <= 1, "action %s was done %u times", item->move->id, done);
+            bool says_not = s == A(FAILED) || s == A(CANCELLED) || s == A(SKIPPED);
+            CHECK((s != A(SUCCEEDED) || done == 1) && (!says_not || done == 0),
+                  "plan %s action %s is %s, and was done %u times", plans[i]->body->id,
+                  item->move->id, plan_action_name(s), done);
+        }
+}
+
+static void run_random(uint64_t seed, unsigned *starts, size_t *plans)
+{
+    WITH_WORLD(seed);
+    w.worker = worker_random;
+    w.faults.loss = rnd(&w, 30);
+    w.faults.doubled = rnd(&w, 20);
+    w.faults.slow = rnd(&w, 30);
+    w.faults.proposal_loss = rnd(&w, 15);
+    w.faults.refusal = rnd(&w, 30);
+    w.faults.failure = rnd(&w, 30);
+    for (msec end = w.now + 8 * MINUTE; w.now < end;) {
+        things_break(&w);
+        if (w.leader >= 0)
+            people_act(&w);
+        world_tick(&w);
+    }
+    memset(&w.faults, 0, sizeof w.faults);
+    w.worker = worker_quiet;
+    for (int h = 0; h < HOSTS; h++)
+        w.host_up[h] = true;
+    if (w.leader < 0)
+        elect(&w, (int)rnd(&w, VOTERS));
+    for (msec end = w.now + 45 * MINUTE; w.now < end && count_open(&w) > 0;)
+        world_tick(&w);
+    CHECK(count_open(&w) == 0, "%zu plans never end", count_open(&w));
+    check_truth(&w);
+    check_images_agree(&w);
+    *starts += w.starts;
+    *plans += count_plans(&w);
+}
+
+/* SKEIN_SEED=N replays one, with SKEIN_TRACE=1 line by line; SKEIN_SEEDS=N runs more of them. */
+static void random_schedules_keep_the_rules(void **state)
+{
+    (void)state;
+    const char *one = getenv("SKEIN_SEED"), *many = getenv("SKEIN_SEEDS");
+    uint64_t first = one != NULL ? strtoull(one, NULL, 10) : 1;
+    uint64_t n = one != NULL ? 1 : many != NULL ? strtoull(many, NULL, 10) : 60;
+    unsigned starts = 0;
+    size_t plans = 0;
+    for (uint64_t seed = first; seed < first + n; seed++)
+        run_random(seed, &starts, &plans);
+    print_message("%llu schedules, %zu plans, %u moves\n", (unsigned long long)n, plans, starts);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_hot_host_is_relieved),
+        cmocka_unit_test(nothing_moves_without_an_approval),
+        cmocka_unit_test(a_plan_expires),
+        cmocka_unit_test(a_plan_whose_reason_is_gone_goes),
+        cmocka_unit_test(another_plan_replaces_the_one_that_waits),
+        cmocka_unit_test(what_the_checker_refuses_is_no_plan),
+        cmocka_unit_test(evaluations_that_fail_stop_nothing),
+        cmocka_unit_test(snapshots_have_the_planners_digest),
+        cmocka_unit_test(an_empty_plan_says_why),
+        cmocka_unit_test(stale_data_makes_no_plan),
+        cmocka_unit_test(limits_hold_and_steps_are_barriers),
+        cmocka_unit_test(a_failed_move_ends_what_rests_on_it),
+        cmocka_unit_test(a_failed_move_holds_up_nothing_else),
+        cmocka_unit_test(cooldown_keeps_moved_vms_out_of_plans),
+        cmocka_unit_test(a_refusal_for_good_fails_the_action),
+        cmocka_unit_test(a_refusal_for_now_is_tried_again),
+        cmocka_unit_test(four_permits_are_enough),
+        cmocka_unit_test(a_move_that_failed_on_the_way_is_tried_again),
+        cmocka_unit_test(a_move_that_always_fails_has_failed),
+        cmocka_unit_test(a_silent_source_is_looked_around),
+        cmocka_unit_test(what_cannot_be_decided_needs_an_operator),
+        cmocka_unit_test(a_source_that_forgot_is_looked_at),
+        cmocka_unit_test(a_source_that_returns_is_believed),
+        cmocka_unit_test(a_vm_that_is_there_already_is_skipped),
+        cmocka_unit_test(hosts_out_of_reach_do_not_hold_a_plan_for_ever),
+        cmocka_unit_test(cancelling_stops_what_has_not_begun),
+        cmocka_unit_test(a_person_gets_a_plan),
+        cmocka_unit_test(where_a_person_moved_a_vm_it_is_left),
+        cmocka_unit_test(a_request_outlives_its_planner_and_expires),
+        cmocka_unit_test(strangers_reports_are_refused),
+        cmocka_unit_test(progress_is_kept_while_it_runs),
+        cmocka_unit_test(the_leader_changes_at_every_point),
+        cmocka_unit_test(random_schedules_keep_the_rules),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

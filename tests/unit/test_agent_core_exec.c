@@ -1,0 +1,598 @@
+/* The whole acting side under random schedules, and each journal write as a place to die. */
+#include "tests/unit/acting_world.h"
+
+static bool all_ended(struct world *w)
+{
+    struct plan *p = the_plan(w);
+    for (size_t i = 0; i < p->body->n_moves; i++)
+        if (!plan_action_ended(plan_item_state(&p->items[i])))
+            return false;
+    for (int i = 0; i < HOSTS; i++) {
+        struct host *h = &w->hosts[i];
+        if (!h->up || exec_active(h->exec) > 0)
+            return false;
+        for (size_t k = 0; k < exec_count(h->exec); k++) {
+            struct exec_item item;
+            exec_item(h->exec, k, &item);
+            if (!item.reported)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* No faults any more: within bounded time everything has ended and nothing is held. */
+static void heal_and_end(struct world *w)
+{
+    w->faults = false;
+    memset(w->cut_until, 0, sizeof w->cut_until);
+    for (int i = 0; i < HOSTS; i++)
+        w->hosts[i].libvirt_down_until = 0;
+    for (int i = 0; i < 60 && !all_ended(w); i++)
+        run(w, 10000);
+    if (!all_ended(w)) {
+        struct plan *p = the_plan(w);
+        for (size_t i = 0; i < p->body->n_moves; i++)
+            if (!plan_action_ended(plan_item_state(&p->items[i])))
+                WORLD_FAIL(w, "action %s has not ended: %s", p->items[i].move->id,
+                           plan_action_name(plan_item_state(&p->items[i])));
+        WORLD_FAIL(w, "something has not ended or is not reported");
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(w->migrations); i++) /* what hung for good lets go */
+        if (w->migrations[i].active) {
+            w->migrations[i].aborted = true;
+            w->migrations[i].fate = FATE_FAILS;
+        }
+    run(w, 90000);
+    for (int i = 0; i < HOSTS; i++)
+        if (reserve_count(w->hosts[i].reserve) > 0)
+            WORLD_FAIL(w, "%s: a reservation stays", host_names[i]);
+}
+
+static void one_schedule(uint64_t seed, unsigned tally[EXEC_STATE_COUNT])
+{
+    struct world w;
+    world_init(&w, seed);
+    for (int i = 0; i < HOSTS; i++)
+        w.hosts[i].skew = between(&w, -400, 400);
+    w.vm_mib = chance(&w, 500) ? VM_MIB : VM_MIB / 2;
+    for (int i = 0; i < HOSTS; i++) {
+        w.hosts[i].conf.limit_inflow = (unsigned)between(&w, 1, 3);
+        w.hosts[i].conf.limit_outflow = (unsigned)between(&w, 1, 2);
+    }
+    run(&w, 2000);
+    world_begin(&w);
+    w.faults = true;
+    bool cancel = chance(&w, 300);
+    run(&w, between(&w, 500, 20000));
+    if (cancel)
+        commit_envelope(&w, "bert", "cancel");
+    run(&w, between(&w, 1000, 60000));
+    heal_and_end(&w);
+    for (int i = 0; i < VMS; i++)
+        if (w.ended[i])
+            tally[w.end_state[i]]++;
+    world_done(&w);
+}
+
+/* Seeds that once found something. */
+static void schedules_that_once_failed(void **state)
+{
+    (void)state;
+    unsigned tally[EXEC_STATE_COUNT] = {0};
+    one_schedule(889, tally); /* a slow release took the reservation of the action's second try */
+}
+
+static void random_schedules_keep_the_invariants(void **state)
+{
+    (void)state;
+    unsigned tally[EXEC_STATE_COUNT] = {0};
+    const char *only = getenv("SKEIN_TEST_SEED"), *many = getenv("SKEIN_TEST_RUNS");
+    uint64_t from = only != NULL ? strtoull(only, NULL, 10) : 1;
+    uint64_t n = only != NULL ? 1 : many != NULL ? strtoull(many, NULL, 10) : 150;
+    for (uint64_t seed = from; seed < from + n; seed++)
+        one_schedule(seed, tally);
+    if (only != NULL)
+        return;
+    print_message("ended: %u done, %u undone, %u need an operator\n", tally[EXEC_DONE],
+                  tally[EXEC_UNDONE], tally[EXEC_NEEDS_OPERATOR]);
+    assert_true(tally[EXEC_DONE] > 0 && tally[EXEC_UNDONE] > 0 && tally[EXEC_NEEDS_OPERATOR] > 0);
+}
+
+static void a_quiet_day_moves_what_fits(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, 1);
+    run(&w, 2000);
+    world_begin(&w);
+    run(&w, 120000);
+    assert_true(all_ended(&w));
+    assert_int_equal(w.end_state[1], EXEC_DONE);
+    assert_true(w.doms[2][1].present && !w.doms[0][1].present);
+    /* hv2 takes vm1 or vm4, not both: capacity at the destination, whatever the plan says */
+    assert_int_equal((w.end_state[0] == EXEC_DONE) + (w.end_state[3] == EXEC_DONE), 1);
+    world_done(&w);
+}
+
+/* Dies right after the k-th journal write of the source, for every k, with every fate. */
+static void death_at_every_journal_write(void **state)
+{
+    (void)state;
+    for (int fate = 0; fate < FATES; fate++)
+        for (unsigned k = 1; k <= 12; k++) {
+            struct world w;
+            world_init(&w, (uint64_t)fate * 100 + k);
+            w.force_fate = (enum fate)fate;
+            w.fate_forced = true;
+            run(&w, 2000);
+            w.only_crash_after = k;
+            world_begin(&w);
+            run(&w, 60000);
+            heal_and_end(&w);
+            if (w.migrate_calls[1] > 0 && fate_moves((enum fate)fate))
+                assert_int_equal(w.end_state[1], EXEC_DONE);
+            world_done(&w);
+        }
+}
+
+static void run_until_state(struct world *w, enum exec_state want)
+{
+    for (int i = 0; i < 600; i++) {
+        struct exec_item item;
+        for (size_t k = 0; k < exec_count(w->hosts[0].exec); k++) {
+            exec_item(w->hosts[0].exec, k, &item);
+            if (item.state == want)
+                return;
+        }
+        run(w, 100);
+    }
+    fail_msg("state %s was never seen", exec_state_name(want));
+}
+
+static void cancel_works_in_every_state(void **state)
+{
+    (void)state;
+
+    static const enum exec_state where[] = {EXEC_CONFIRM, EXEC_RUNNING, EXEC_SETTLE};
+
+    for (size_t i = 0; i < ARRAY_SIZE(where); i++) {
+        struct world w;
+        world_init(&w, 7);
+        w.fate_forced = true;
+        w.force_fate = where[i] == EXEC_SETTLE ? FATE_FAILS : FATE_STUCK;
+        run(&w, 2000);
+        world_begin(&w);
+        if (where[i] == EXEC_CONFIRM) /* hv1 gets no voter's word */
+            w.cut_until[1][0] = w.cut_until[2][0] = w.now + 4000;
+        run_until_state(&w, where[i]);
+        commit_envelope(&w, "bert", "cancel");
+        msec before = w.now;
+        while (!all_ended(&w) && w.now - before < 60000)
+            run(&w, 100);
+        assert_true(all_ended(&w));
+        assert_true(w.now - before < 40000);
+        assert_true(w.doms[0][0].present && w.doms[0][1].present);
+        world_done(&w);
+    }
+}
+
+/* Our job has failed, the destination does not answer, and a person moves the VM by hand. */
+static void a_job_that_a_person_began_is_left_alone(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, 7);
+    w.fate_forced = true;
+    w.force_fate = FATE_FAILS;
+    run(&w, 2000);
+    world_begin(&w);
+    run_until_state(&w, EXEC_RUNNING);
+    for (int i = 1; i < HOSTS; i++) {
+        w.hosts[i].libvirt_down_until = w.now + 20000;
+        w.cut_until[0][i] = w.cut_until[i][0] = w.now + 20000;
+    }
+    run_until_state(&w, EXEC_SETTLE);
+    run(&w, 11000);
+    w.doms[0][0].job = w.doms[0][1].job = true;
+    commit_envelope(&w, "bert", "cancel");
+    run(&w, 6000);
+    assert_int_equal(w.abort_calls, 0);
+    w.doms[0][0].job = w.doms[0][1].job = false;
+    run(&w, 30000);
+    assert_true(all_ended(&w));
+    world_done(&w);
+}
+
+static void an_agent_that_died_adopts_its_job(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, 3);
+    w.fate_forced = true;
+    w.force_fate = FATE_STUCK;
+    run(&w, 2000);
+    world_begin(&w);
+    run_until_state(&w, EXEC_RUNNING);
+    agent_down(&w, &w.hosts[0]);
+    w.hosts[0].up_at = w.now;
+    run(&w, 1000);
+    run_until_state(&w, EXEC_ADOPTED);
+    for (size_t i = 0; i < ARRAY_SIZE(w.migrations); i++)
+        w.migrations[i].fate = FATE_MOVES;
+    heal_and_end(&w);
+    assert_int_equal(w.end_state[1], EXEC_DONE);
+    world_done(&w);
+}
+
+static void an_order_still_on_its_way_is_waited_for(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, 3);
+    w.order_delay = 900; /* written to the hypervisor's socket; then the agent dies */
+    run(&w, 2000);
+    world_begin(&w);
+    run_until_state(&w, EXEC_RUNNING);
+    agent_down(&w, &w.hosts[0]);
+    w.hosts[0].up_at = w.now;
+    heal_and_end(&w);
+    assert_int_equal(w.end_state[1], EXEC_DONE);
+    world_done(&w);
+}
+
+static void a_silent_destination_is_asked_through_its_hypervisor(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, 4);
+    run(&w, 2000);
+    world_begin(&w);
+    run_until_state(&w, EXEC_RUNNING);
+    for (int i = 1; i < HOSTS; i++) {
+        agent_down(&w, &w.hosts[i]);
+        w.hosts[i].up_at = w.now + 3600000;
+    }
+    run(&w, 20000);
+    for (size_t k = 0; k < exec_count(w.hosts[0].exec); k++) { /* what began has ended */
+        struct exec_item item;
+        exec_item(w.hosts[0].exec, k, &item);
+        assert_true(item.state != EXEC_RUNNING && item.state != EXEC_SETTLE);
+    }
+    assert_true(w.ended[0] || w.ended[1]);
+    for (int i = 0; i < 2; i++)
+        assert_true(!w.ended[i] || w.end_state[i] == EXEC_DONE);
+    world_done(&w);
+}
+
+/* It is not said to have moved, nor waited for for ever: it runs here. */
+static void a_destination_that_is_gone_ends_the_attempt(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, 4);
+    run(&w, 2000);
+    world_begin(&w);
+    run_until_state(&w, EXEC_RUNNING);
+    for (size_t i = 0; i < ARRAY_SIZE(w.migrations); i++)
+        w.migrations[i].fate = FATE_FAILS;
+    for (int i = 1; i < HOSTS; i++) {
+        agent_down(&w, &w.hosts[i]);
+        w.hosts[i].up_at = w.now + 3600000;
+        w.hosts[i].libvirt_down_until = w.now + 3600000;
+    }
+    run(&w, 60000);
+    assert_true(w.ended[0] || w.ended[1]);
+    for (size_t k = 0; k < exec_count(w.hosts[0].exec); k++) {
+        struct exec_item item;
+        exec_item(w.hosts[0].exec, k, &item);
+        if (item.started_at_ms == 0)
+            continue;
+        assert_int_equal(item.state, EXEC_UNDONE);
+        assert_non_null(strstr(item.evidence, "hv1: running, defined;"));
+        assert_non_null(strstr(item.evidence, "not known ("));
+    }
+    world_done(&w);
+}
+
+/* ---- what must not start anything ---- */
+
+/* The agent asked refuses, says so in its audit, and nothing is started or held. */
+static void refused(struct attempt *t, enum err_code code, const char *side)
+{
+    struct world *w = &t->w;
+    run(w, 15000);
+    if (!w->replied || w->last_reply.code != code)
+        fail_msg("%s: %s wanted, got %s %s", side, err_name(code), err_name(w->last_reply.code),
+                 w->last_reply.msg);
+    assert_int_equal(w->audits_refused, 1);
+    assert_int_equal(exec_count(w->hosts[0].exec), 0);
+    assert_int_equal(reserve_count(w->hosts[2].reserve), 0);
+    assert_int_equal(w->migrate_calls[1], 0);
+    attempt_done(t);
+}
+
+static void refused_by_both(void (*spoil)(struct attempt *t), enum err_code code)
+{
+    struct attempt t;
+    attempt_init(&t);
+    spoil(&t);
+    send_start(&t.w, 1, "hv1", &t.permit, &t.body, t.approvals, t.n_approvals, false);
+    refused(&t, code, "source");
+    attempt_init(&t);
+    spoil(&t);
+    send_reserve(&t, 0, "hv3");
+    refused(&t, code, "destination");
+}
+
+static void the_honest_attempt_starts(void **state)
+{
+    (void)state;
+    struct attempt t;
+    attempt_init(&t);
+    send_start(&t.w, 1, "hv1", &t.permit, &t.body, t.approvals, t.n_approvals, false);
+    run(&t.w, 20000);
+    assert_int_equal(t.w.migrate_calls[1], 1);
+    assert_int_equal(t.w.audits_refused, 0);
+    /* and again: the same answer, no second start */
+    send_start(&t.w, 1, "hv1", &t.permit, &t.body, t.approvals, t.n_approvals, false);
+    run(&t.w, 1000);
+    assert_int_equal(t.w.last_report, SKEIN__ACTION_STATE__ACTION_SUCCEEDED);
+    assert_int_equal(t.w.migrate_calls[1], 1);
+    attempt_done(&t);
+}
+
+static void alter_body(struct attempt *t)
+{
+    char *reason = memmem(t->body.data, t->body.len, "heat", 4);
+    assert_non_null(reason);
+    reason[0] ^= 1; /* one letter of an action's reason */
+}
+
+static void an_altered_body_is_refused(void **state)
+{
+    (void)state;
+    refused_by_both(alter_body, ERR_DENIED);
+}
+
+static void take_approval_away(struct attempt *t)
+{
+    free(t->approvals[0].data);
+    t->n_approvals = 0;
+}
+
+static void no_approval_is_refused(void **state)
+{
+    (void)state;
+    refused_by_both(take_approval_away, ERR_DENIED);
+}
+
+static const struct {
+    unsigned roles;
+    const char *cluster;
+    bool forged;
+    msec expires;
+} bad_approvals[] = {
+    {TRUST_VIEWER, CLUSTER, false, WORLD_WALL + 86400000},
+    {TRUST_OPERATOR, CLUSTER, false, WORLD_WALL + 86400000},
+    {TRUST_APPROVER, "22222222-2222-2222-2222-222222222222", false, WORLD_WALL + 86400000},
+    {TRUST_APPROVER, CLUSTER, true, WORLD_WALL + 86400000},
+    {TRUST_APPROVER, CLUSTER, false, WORLD_WALL + 2500},
+};
+
+static size_t bad_approval;
+
+static void spoil_approval(struct attempt *t)
+{
+    size_t i = bad_approval;
+    replace_approval(t, envelope(&t->w, "vera", bad_approvals[i].roles, "approve",
+                                 bad_approvals[i].cluster, bad_approvals[i].forged,
+                                 bad_approvals[i].expires));
+}
+
+static void other_peoples_approvals_are_refused(void **state)
+{
+    (void)state;
+    for (bad_approval = 0; bad_approval < ARRAY_SIZE(bad_approvals); bad_approval++)
+        refused_by_both(spoil_approval, ERR_DENIED);
+}
+
+/* What admins signed holds for whoever acts, whatever planner and voters make of it. */
+static const char *signed_rules;
+
+static void sign_rules(struct attempt *t)
+{
+    (void)t;
+    struct err err = {0};
+    _cleanup_json_ json_t *list = json_loads(signed_rules, 0, NULL);
+    assert_ok(gate_rules_read(list, &fake_rules, &err), &err);
+}
+
+static void sign_rules_and_approve_twice(struct attempt *t)
+{
+    sign_rules(t);
+    assert_int_equal(t->n_approvals, 1);
+    char *again = xasprintf("%.*s ", (int)t->approvals[0].len, (char *)t->approvals[0].data);
+    t->approvals[t->n_approvals++] = (ProtobufCBinaryData){strlen(again), (uint8_t *)again};
+}
+
+static void gate_rules_bind_both(void **state)
+{
+    (void)state;
+    signed_rules = "[{\"name\":\"two\",\"approvers\":2}]";
+    refused_by_both(sign_rules, ERR_DENIED);
+    refused_by_both(sign_rules_and_approve_twice, ERR_DENIED);
+    signed_rules = "[{\"name\":\"gold\",\"tags\":{\"tier\":\"gold\"},\"approvers\":2}]";
+    refused_by_both(sign_rules, ERR_DENIED);
+    signed_rules = "[{\"name\":\"change\",\"ticket\":\"CHG.*\"}]";
+    refused_by_both(sign_rules, ERR_DENIED);
+    msec hour = WORLD_WALL / 3600000 % 24;
+    _cleanup_(freep) char *past =
+        xasprintf("[{\"name\":\"night\",\"windows\":[\"%02d:00-%02d:00\"],\"overrun_minutes\":30}]",
+                  (int)(hour + 20) % 24, (int)(hour + 22) % 24);
+    signed_rules = past;
+    refused_by_both(sign_rules, ERR_UNAVAILABLE);
+}
+
+static void rules_for_others_do_not_bind(void **state)
+{
+    (void)state;
+    struct attempt t;
+    attempt_init(&t);
+    signed_rules = "[{\"name\":\"silver\",\"tags\":{\"tier\":\"silver\"},\"approvers\":2}]";
+    sign_rules(&t);
+    send_start(&t.w, 1, "hv1", &t.permit, &t.body, t.approvals, t.n_approvals, false);
+    run(&t.w, 20000);
+    assert_int_equal(t.w.migrate_calls[1], 1);
+    attempt_done(&t);
+}
+
+static void forge_permit(struct attempt *t)
+{
+    t->id[3] = t->id[3] == 'a' ? 'b' : 'a'; /* no voter knows it */
+}
+
+static void lengthen_permit(struct attempt *t)
+{
+    t->permit.expires_at_ms += 200000;
+}
+
+static void use_other_permit(struct attempt *t) /* good for a2, used for another action */
+{
+    t->permit.action = (char *)"a1";
+}
+
+static void permits_that_nobody_gave_are_refused(void **state)
+{
+    (void)state;
+    refused_by_both(forge_permit, ERR_TIMEOUT);
+    refused_by_both(lengthen_permit, ERR_STALE);
+    refused_by_both(use_other_permit, ERR_DENIED);
+}
+
+static void let_time_pass(struct attempt *t)
+{
+    run(&t->w, 11000);
+}
+
+static void set_clock_back(struct attempt *t) /* of both who check */
+{
+    t->w.hosts[0].skew = t->w.hosts[2].skew = -5000;
+}
+
+static void permits_of_another_time_are_refused(void **state)
+{
+    (void)state;
+    refused_by_both(let_time_pass, ERR_EXPIRED);
+    refused_by_both(set_clock_back, ERR_DENIED);
+}
+
+static void elect_another(struct attempt *t) /* nothing committed yet: voters know by their vote */
+{
+    t->w.term++;
+    run(&t->w, 200);
+}
+
+static void permits_of_an_old_term_are_refused(void **state)
+{
+    (void)state;
+    refused_by_both(elect_another, ERR_STALE);
+}
+
+static void cancel_plan(struct attempt *t)
+{
+    commit_envelope(&t->w, "bert", "cancel");
+}
+
+static void a_cancelled_plan_is_not_started(void **state)
+{
+    (void)state;
+    struct attempt t;
+    attempt_init(&t);
+    cancel_plan(&t);
+    send_start(&t.w, 1, "hv1", &t.permit, &t.body, t.approvals, t.n_approvals, false);
+    refused(&t, ERR_CANCELLED, "source");
+    attempt_init(&t);
+    cancel_plan(&t);
+    send_reserve(&t, 0, "hv3");
+    refused(&t, ERR_STALE, "destination");
+}
+
+static void cut_voters(struct attempt *t)
+{
+    for (int i = 0; i < HOSTS; i++)
+        for (int k = 0; k < HOSTS; k++)
+            t->w.cut_until[i][k] = t->w.now + 600000;
+}
+
+static void a_minority_of_voters_is_not_enough(void **state)
+{
+    (void)state;
+    struct attempt t;
+    attempt_init(&t);
+    cut_voters(&t);
+    send_start(&t.w, 0, "hv1", &t.permit, &t.body, t.approvals, t.n_approvals, false);
+    t.w.leader = 0;
+    run(&t.w, 12000);
+    assert_non_null(strstr(t.w.last_reply.msg, "1 of 3 voters, 2 are needed"));
+    refused(&t, ERR_TIMEOUT, "source");
+}
+
+static void only_the_source_may_ask_to_reserve(void **state)
+{
+    (void)state;
+    struct attempt t;
+    attempt_init(&t);
+    send_reserve(&t, 1, "hv3"); /* hv2 asks, the permit is hv1's */
+    run(&t.w, 3000);
+    assert_int_equal(t.w.last_reply.code, ERR_DENIED);
+    assert_int_equal(reserve_count(t.w.hosts[2].reserve), 0);
+    send_start(&t.w, 1, "hv2", &t.permit, &t.body, t.approvals, t.n_approvals, false);
+    run(&t.w, 3000);
+    assert_int_equal(t.w.last_reply.code, ERR_DENIED); /* hv2 is not its source */
+    assert_int_equal(t.w.migrate_calls[1], 0);
+    attempt_done(&t);
+}
+
+static void the_table_of_transitions_has_no_way_back(void **state)
+{
+    (void)state;
+    for (int to = 0; to < EXEC_STATE_COUNT; to++) {
+        assert_false(exec_transition_allowed(EXEC_DONE, (enum exec_state)to));
+        assert_false(exec_transition_allowed(EXEC_UNDONE, (enum exec_state)to));
+        assert_false(exec_transition_allowed(EXEC_NEEDS_OPERATOR, (enum exec_state)to));
+        assert_false(exec_transition_allowed((enum exec_state)to, EXEC_CONFIRM));
+    }
+    assert_false(exec_transition_allowed(EXEC_RUNNING, EXEC_DONE)); /* never without looking */
+    assert_false(exec_transition_allowed(EXEC_RUNNING, EXEC_UNDONE));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_table_of_transitions_has_no_way_back),
+        cmocka_unit_test(a_quiet_day_moves_what_fits),
+        cmocka_unit_test(the_honest_attempt_starts),
+        cmocka_unit_test(an_altered_body_is_refused),
+        cmocka_unit_test(no_approval_is_refused),
+        cmocka_unit_test(other_peoples_approvals_are_refused),
+        cmocka_unit_test(gate_rules_bind_both),
+        cmocka_unit_test(rules_for_others_do_not_bind),
+        cmocka_unit_test(permits_that_nobody_gave_are_refused),
+        cmocka_unit_test(permits_of_another_time_are_refused),
+        cmocka_unit_test(permits_of_an_old_term_are_refused),
+        cmocka_unit_test(a_cancelled_plan_is_not_started),
+        cmocka_unit_test(a_minority_of_voters_is_not_enough),
+        cmocka_unit_test(only_the_source_may_ask_to_reserve),
+        cmocka_unit_test(cancel_works_in_every_state),
+        cmocka_unit_test(a_job_that_a_person_began_is_left_alone),
+        cmocka_unit_test(an_agent_that_died_adopts_its_job),
+        cmocka_unit_test(an_order_still_on_its_way_is_waited_for),
+        cmocka_unit_test(a_silent_destination_is_asked_through_its_hypervisor),
+        cmocka_unit_test(a_destination_that_is_gone_ends_the_attempt),
+        cmocka_unit_test(death_at_every_journal_write),
+        cmocka_unit_test(schedules_that_once_failed),
+        cmocka_unit_test(random_schedules_keep_the_invariants),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

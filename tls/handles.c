@@ -1,0 +1,40 @@
+#include "tls/handles.h"
+
+#include <stdio.h>
+
+int tls_error(struct err *err, int gnutls_code, const char *fmt, ...)
+{
+    char what[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    return err_set(err, ERR_TLS, "%s: %s", what, gnutls_strerror(gnutls_code));
+}
+
+void chain_done(struct chain *chain)
+{
+    for (unsigned i = 0; i < chain->n; i++)
+        gnutls_x509_crt_deinit(chain->crts[i]);
+    chain->n = 0;
+}
+
+int chain_of_peer(gnutls_session_t session, struct chain *chain, struct err *err)
+{
+    unsigned n = 0;
+    const gnutls_datum_t *certificates = gnutls_certificate_get_peers(session, &n);
+    if (certificates == NULL || n == 0)
+        return err_set(err, ERR_UNAUTHENTICATED, "the peer showed no certificate");
+    if (n > CHAIN_MAX)
+        return err_set(err, ERR_UNAUTHENTICATED, "the peer showed %u certificates", n);
+    chain_done(chain);
+    for (unsigned i = 0; i < n; i++) {
+        int rc = gnutls_x509_crt_init(&chain->crts[i]);
+        if (rc < 0)
+            return tls_error(err, rc, "certificate");
+        chain->n++;
+        if (gnutls_x509_crt_import(chain->crts[i], &certificates[i], GNUTLS_X509_FMT_DER) < 0)
+            return err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate is malformed");
+    }
+    return 0;
+}

@@ -1,0 +1,234 @@
+#include <errno.h>
+#include <stdio.h>
+#include <zmq.h>
+
+#include "tls/transport_parts.h"
+
+#define ROUTE_SIZE 5       /* ZMQ_STREAM's automatic ids: a zero byte and a 32-bit counter */
+#define TOMBSTONE_MS 60000 /* far longer than what was on its way can take */
+#define HIGH_WATER_OUT                                                                             \
+    64                    /* messages of at most about 64 KiB: beyond, batches form in our queue   \
+                           */
+#define HIGH_WATER_IN 256 /* messages of at most 8 KiB */
+#define BACKLOG 1024
+#define RECONNECT_MS 250 /* libzmq's own retries, within our connect_ms */
+
+static int zmq_failed(struct err *err, const char *what)
+{
+    return err_set(err, ERR_IO, "%s: %s", what, zmq_strerror(errno));
+}
+
+static int set_options(struct transport *t, struct err *err)
+{
+    static const struct {
+        int option, value;
+    } options[] = {
+        {ZMQ_LINGER, 0},        {ZMQ_SNDHWM, HIGH_WATER_OUT},      {ZMQ_RCVHWM, HIGH_WATER_IN},
+        {ZMQ_BACKLOG, BACKLOG}, {ZMQ_RECONNECT_IVL, RECONNECT_MS}, {ZMQ_IPV6, 1},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+        if (zmq_setsockopt(t->socket, options[i].option, &options[i].value,
+                           sizeof options[i].value) < 0)
+            return zmq_failed(err, "ZMQ_STREAM socket");
+    return 0;
+}
+
+int socket_open(struct transport *t, struct err *err)
+{
+    if ((t->zmq = zmq_ctx_new()) == NULL)
+        return zmq_failed(err, "ZeroMQ");
+    if ((t->socket = zmq_socket(t->zmq, ZMQ_STREAM)) == NULL)
+        return zmq_failed(err, "ZMQ_STREAM socket");
+    int rc = set_options(t, err);
+    if (rc < 0 || t->listen == NULL)
+        return rc;
+    char endpoint[TRANSPORT_ADDRESS_SIZE + 8];
+    snprintf(endpoint, sizeof endpoint, "tcp://%s", t->listen);
+    return zmq_bind(t->socket, endpoint) < 0 ? zmq_failed(err, t->listen) : 0;
+}
+
+void socket_close(struct transport *t)
+{
+    if (t->socket != NULL)
+        zmq_close(t->socket);
+    if (t->zmq != NULL)
+        zmq_ctx_term(t->zmq);
+}
+
+static void route_pack(uint32_t id, uint8_t ret[ROUTE_SIZE])
+{
+    ret[0] = 0;
+    memcpy(ret + 1, &id, sizeof id); /* opaque: only ever given back */
+}
+
+static bool route_unpack(const void *bytes, size_t len, uint32_t *ret)
+{
+    if (len != ROUTE_SIZE)
+        return false;
+    memcpy(ret, (const uint8_t *)bytes + 1, sizeof *ret); /* may lie unaligned */
+    return true;
+}
+
+static size_t bucket_of(uint32_t id)
+{
+    return (id * 2654435761u) >> 22; /* Knuth's multiplicative hash, 10 bits */
+}
+
+struct route *route_find(struct transport *t, uint32_t id)
+{
+    struct route *r = t->routes[bucket_of(id)];
+    while (r != NULL && r->id != id)
+        r = r->next;
+    return r;
+}
+
+void route_add(struct transport *t, uint32_t id, struct link *link)
+{
+    struct route **head = &t->routes[bucket_of(id)];
+    struct route *r = xcalloc(1, sizeof *r);
+    *r = (struct route){.id = id, .link = link, .until = t->now + TOMBSTONE_MS, .next = *head};
+    *head = r;
+}
+
+void routes_sweep(struct transport *t)
+{
+    for (size_t i = 0; i < TABLE_SIZE; i++)
+        for (struct route **p = &t->routes[i]; *p != NULL;) {
+            struct route *r = *p;
+            if (r->link == NULL && t->now >= r->until) {
+                *p = r->next;
+                free(r);
+            } else {
+                p = &r->next;
+            }
+        }
+}
+
+void routes_free(struct transport *t)
+{
+    for (size_t i = 0; i < TABLE_SIZE; i++)
+        for (struct route *r = t->routes[i], *next; r != NULL; r = next) {
+            next = r->next;
+            free(r);
+        }
+}
+
+int socket_connect(struct transport *t, const char *address, uint32_t *ret_route, struct err *err)
+{
+    char endpoint[TRANSPORT_ADDRESS_SIZE + 8];
+    uint8_t id[256];
+    size_t len = sizeof id;
+    snprintf(endpoint, sizeof endpoint, "tcp://%s", address);
+    if (zmq_connect(t->socket, endpoint) < 0)
+        return zmq_failed(err, address);
+    /* Choosing the id ourselves (ZMQ_CONNECT_ROUTING_ID) aborts when it is still in use. */
+    if (zmq_getsockopt(t->socket, ZMQ_ROUTING_ID, id, &len) < 0 ||
+        !route_unpack(id, len, ret_route)) {
+        zmq_disconnect(t->socket, endpoint);
+        return err_set(err, ERR_INTERNAL, "%s: the connection has no routing id", address);
+    }
+    return 0;
+}
+
+/* Both halves or none: after a failed id frame the payload would be taken for the next id. */
+int socket_send(struct transport *t, uint32_t route, const void *bytes, size_t len, struct err *err)
+{
+    uint8_t id[ROUTE_SIZE];
+    int n;
+    route_pack(route, id);
+    do
+        n = zmq_send(t->socket, id, sizeof id, ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        return 1;
+    if (n < 0)
+        return zmq_failed(err, "sending");
+    do
+        n = zmq_send(t->socket, bytes, len, ZMQ_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    REQUIRE(n >= 0); /* the id was taken: the payload is queued, or dropped if the pipe just went */
+    return 0;
+}
+
+void socket_drop(struct transport *t, const struct link *link)
+{
+    struct route *r = route_find(t, link->route);
+    REQUIRE(r != NULL && r->link == link);
+    r->link = NULL;
+    r->until = t->now + TOMBSTONE_MS;
+    if (link->dialled) {
+        char endpoint[TRANSPORT_ADDRESS_SIZE + 8];
+        snprintf(endpoint, sizeof endpoint, "tcp://%s", link->address);
+        zmq_disconnect(t->socket, endpoint); /* one link an endpoint: it drops them all */
+    } else {
+        socket_send(t, link->route, "", 0, NULL);
+    }
+}
+
+bool socket_readable(struct transport *t)
+{
+    int events = 0;
+    size_t len = sizeof events;
+    return zmq_getsockopt(t->socket, ZMQ_EVENTS, &events, &len) == 0 && (events & ZMQ_POLLIN) != 0;
+}
+
+static void close_caller(struct transport *t, uint32_t id)
+{
+    route_add(t, id, NULL);
+    socket_send(t, id, "", 0, NULL);
+}
+
+/* An id never seen says that it has connected. */
+static void accept_caller(struct transport *t, uint32_t id, const char *address)
+{
+    struct err err = {0};
+    if (t->n_links < t->conf.max_links && t->n_unjoined < t->conf.max_links / 2) {
+        link_connected(link_new(t, false, id, address));
+        return;
+    }
+    close_caller(t, id);
+    err_set(&err, ERR_CAPACITY, "%zu links, %zu of them not joined: no room for another",
+            t->n_links, t->n_unjoined);
+    if (t->conf.on_refused != NULL)
+        t->conf.on_refused(t->conf.arg, address, &err);
+}
+
+/* Connect and disconnect are both told by an empty message: which one follows from the state. */
+static void on_message(struct transport *t, uint32_t id, const void *bytes, size_t len,
+                       const char *address)
+{
+    const struct route *r = route_find(t, id);
+    if (r == NULL) {
+        if (len == 0)
+            accept_caller(t, id, address);
+        return;
+    }
+    struct link *link = r->link;
+    if (link == NULL || link->failed)
+        return;
+    if (len > 0)
+        link_input(link, bytes, len);
+    else if (link->state == LINK_CONNECTING)
+        link_connected(link);
+    else
+        link_fail(link, ERR_UNAVAILABLE, "connection closed");
+}
+
+bool socket_receive(struct transport *t)
+{
+    zmq_msg_t id, body;
+    uint32_t route;
+    zmq_msg_init(&id);
+    zmq_msg_init(&body);
+    bool got = zmq_msg_recv(&id, t->socket, ZMQ_DONTWAIT) >= 0;
+    if (got && zmq_msg_more(&id) && zmq_msg_recv(&body, t->socket, ZMQ_DONTWAIT) >= 0 &&
+        route_unpack(zmq_msg_data(&id), zmq_msg_size(&id), &route)) {
+        const char *address = zmq_msg_gets(&body, "Peer-Address");
+        on_message(t, route, zmq_msg_data(&body), zmq_msg_size(&body),
+                   address != NULL ? address : "unknown");
+    }
+    zmq_msg_close(&id);
+    zmq_msg_close(&body);
+    return got;
+}
