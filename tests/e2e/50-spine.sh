@@ -139,7 +139,8 @@ lab start hv3 libvirtd
 hv3_answers() { skein_on hv1 hosts -o json | jq -e '.hosts[] | select(.name == "hv3") | .age_seconds < 5 and .state == "up"'; }
 check "an agent finds its libvirtd again" wait_until 20 hv3_answers
 
-# ---- at rest: what it needs when left alone, the least of three spells of 10 s (what else runs here only adds)
+# ---- at rest: what it needs when left alone, the least of three spells of 10 s (what else runs here only adds). 1 % of a
+# core is for the planner that evaluates every 30 s, as is usual; here it does every second.
 at_rest() { # HOST: RSS in KiB and CPU ticks of the agent
     local pid rss before after least=1000 _
     pid=$(lab exec "$1" cat /run/agent.pid)
@@ -152,9 +153,9 @@ at_rest() { # HOST: RSS in KiB and CPU ticks of the agent
     done
     rss=$(lab exec "$1" awk '/VmRSS/ { print $2 }' "/proc/$pid/status")
     echo "$1: $rss KiB, $((least / 10)).$((least % 10)) % of a core"
-    [ -n "${SKEIN_SANITIZED-}" ] || ((rss < 25 * 1024 && least <= 10))
+    [ -n "${SKEIN_SANITIZED-}" ] || ((rss < 25 * 1024 && least <= 20))
 }
 for host in hv1 hv2 hv3; do
-    check "the agent of $host rests under 25 MiB and 1 % of a core" at_rest "$host"
+    check "the agent of $host rests under 25 MiB and 2 % of a core" at_rest "$host"
 done
 check "no sanitizer complains" sanitizer_is_silent

@@ -53,7 +53,7 @@ all_linked() {
 
 took_over() {
     local took
-    wait_until 5 planner_other_than "$dead" "$alive" || return 1
+    within 5 planner_other_than "$dead" "$alive" || return 1
     took=$((($(date +%s%N) - killed) / 1000000))
     echo "after $took ms: $(planner_seen_by "$alive")"
     [ -n "${SKEIN_SANITIZED-}" ] || ((took <= TAKEOVER_MS))

@@ -34,12 +34,12 @@ heartbeat() {
     lab guest counter "$1" -o json | jq -r ".$2"
 }
 
-# beats_on GUEST: it lives, within a second, in one copy that was started once.
+counts_beyond() { (($(heartbeat "$1" counter) > $2)); }
+
+# beats_on GUEST: it lives, in one copy that was started once.
 beats_on() {
-    local before
-    before=$(heartbeat "$1" counter)
-    sleep 0.7
-    (($(heartbeat "$1" counter) > before && $(heartbeat "$1" starts) == 1 && $(heartbeat "$1" overlaps) == 0)) || {
+    wait_until 1 counts_beyond "$1" "$(heartbeat "$1" counter)" &&
+        (($(heartbeat "$1" starts) == 1 && $(heartbeat "$1" overlaps) == 0)) || {
         lab guest counter "$1"
         return 1
     }

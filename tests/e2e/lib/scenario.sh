@@ -21,9 +21,10 @@ _finish() {
 trap _finish EXIT
 trap 'exit 130' INT TERM
 
-# wait_for SECONDS CMD...: false, and a line on stderr, when it does not come true.
+# wait_for SECONDS CMD...: false, and a line on stderr, when it does not come true. Three times as long is waited, for the
+# sake of shared machines.
 wait_for() {
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + 3 * $1))
     shift
     until "$@" >"$WORK/waited" 2>&1; do
         if ((SECONDS >= end)); then
