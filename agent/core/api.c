@@ -232,6 +232,8 @@ static const struct route {
     {"GET", "/v1/policies/*", PLANNER, api_show_policy, 0},
     {"POST", "/v1/policies", PLANNER, NULL,
      API_POLICY(SHADOW) | API_POLICY(PROMOTE) | API_POLICY(REVERT)},
+    {"GET", "/v1/rules", PLANNER, api_show_rules, 0},
+    {"POST", "/v1/rules", PLANNER, NULL, API_RULE(ADD) | API_RULE(REMOVE)},
     {"GET", "/v1/report", PLANNER, api_show_report, 0},
     {"GET", "/v1/audit", SHELL, NULL, 0},
     {"GET", "/v1/audit/verify", SHELL, NULL, 0},

@@ -3,36 +3,59 @@
 
 #include "agent/core/api_priv.h"
 #include "agent/core/plan.h"
+#include "proto/canon.h"
 
-/* What was signed: about a plan, an order of hosts, VMs or the whole, or about a policy. */
+/* What was signed: about a plan, an order of hosts, VMs or the whole, about a policy or a rule. */
 struct signed_command {
-    bool is_order, is_policy;
+    enum { ABOUT_PLAN, ABOUT_ORDER, ABOUT_POLICY, ABOUT_RULE } about;
     struct gate_vote vote;
     struct admin_command order;
     struct library_command policy;
+    struct rulebook_command rule;
 };
 
 static void signed_free(struct signed_command *w)
 {
-    if (w != NULL)
-        library_command_done(&w->policy);
+    if (w == NULL)
+        return;
+    library_command_done(&w->policy);
+    rulebook_command_done(&w->rule);
     free(w);
 }
 DEFINE_CLEANUP(struct signed_command, signed_free)
 
 static const char *person_of(const struct signed_command *w)
 {
-    return w->is_policy ? w->policy.person : w->is_order ? w->order.person : w->vote.person;
+    switch (w->about) {
+    case ABOUT_ORDER:
+        return w->order.person;
+    case ABOUT_POLICY:
+        return w->policy.person;
+    case ABOUT_RULE:
+        return w->rule.person;
+    case ABOUT_PLAN:
+        break;
+    }
+    return w->vote.person;
 }
 
 static const char *verb_of(const struct signed_command *w, unsigned *ret_bit)
 {
-    *ret_bit = 1u << (w->is_policy  ? 28 + (unsigned)w->policy.verb
-                      : w->is_order ? 16 + (unsigned)w->order.verb
-                                    : (unsigned)w->vote.verb);
-    return w->is_policy  ? library_verb_name(w->policy.verb)
-           : w->is_order ? admin_verb_name(w->order.verb)
-                         : gate_verb_name(w->vote.verb);
+    switch (w->about) {
+    case ABOUT_ORDER:
+        *ret_bit = API_BIT(API_ORDERS, w->order.verb);
+        return admin_verb_name(w->order.verb);
+    case ABOUT_POLICY:
+        *ret_bit = API_BIT(API_POLICIES, w->policy.verb);
+        return library_verb_name(w->policy.verb);
+    case ABOUT_RULE:
+        *ret_bit = API_BIT(API_RULES, w->rule.verb);
+        return rulebook_verb_name(w->rule.verb);
+    case ABOUT_PLAN:
+        break;
+    }
+    *ret_bit = API_BIT(API_VERBS, w->vote.verb);
+    return gate_verb_name(w->vote.verb);
 }
 
 /* A refusal is part of the record, wherever it was given. */
@@ -59,6 +82,26 @@ static int check_path(const struct api_request *r, unsigned verbs, const struct 
     return 0;
 }
 
+/* Reads what the command's type says it is about. */
+static int read_command(const struct trust_command *command, struct signed_command *ret,
+                        struct err *err)
+{
+    const char *type = command_type(command);
+    if (admin_is_verb(type)) {
+        ret->about = ABOUT_ORDER;
+        return admin_read(command, &ret->order, err);
+    }
+    if (library_is_verb(type)) {
+        ret->about = ABOUT_POLICY;
+        return library_read(command, &ret->policy, err);
+    }
+    if (rulebook_is_verb(type)) {
+        ret->about = ABOUT_RULE;
+        return rulebook_read(command, &ret->rule, err);
+    }
+    return gate_command(command, &ret->vote, err);
+}
+
 static int verify(const struct api_context *c, const struct api_request *r, unsigned verbs,
                   struct signed_command *ret, struct err *err)
 {
@@ -69,11 +112,7 @@ static int verify(const struct api_context *c, const struct api_request *r, unsi
     if (command_open(conf->trust, conf->cluster_uuid, r->body, r->body_len, c->step->now.wall,
                      &command, err) < 0)
         return -(int)err->code;
-    ret->is_order = admin_is_verb(command_type(&command));
-    ret->is_policy = library_is_verb(command_type(&command));
-    int rc = ret->is_policy  ? library_read(&command, &ret->policy, err)
-             : ret->is_order ? admin_read(&command, &ret->order, err)
-                             : gate_command(&command, &ret->vote, err);
+    int rc = read_command(&command, ret, err);
     return rc < 0 ? rc : check_path(r, verbs, ret, err);
 }
 
@@ -110,6 +149,48 @@ static int check_order(const struct api_context *c, const struct admin_command *
     return 0;
 }
 
+/* Likewise; and what the planner cannot read must not come in: no plan could be made. */
+static int check_rule(const struct api_context *c, const struct rulebook_command *rule,
+                      struct err *err)
+{
+    int rc = rulebook_check(rule, err);
+    if (rc < 0 || rule->rule == NULL)
+        return rc;
+    _cleanup_json_ json_t *doc = json_loadb(rule->rule, rule->rule_len, 0, NULL);
+    const struct view_host *at;
+    const json_t *item;
+    size_t i;
+    json_array_foreach(json_object_get(doc, "hosts"), i, item)
+    {
+        if (view_find(c->view, json_string_value(item)) == NULL)
+            return err_set(err, ERR_NOT_FOUND, "there is no host \"%s\"; try: skein hosts",
+                           json_string_value(item));
+    }
+    json_array_foreach(json_object_get(doc, "vms"), i, item)
+    {
+        if (view_vm(c->view, json_string_value(item), &at) == NULL)
+            return err_set(err, ERR_NOT_FOUND, "VM %s is on no host that is known; try: skein vms",
+                           json_string_value(item));
+    }
+    return 0;
+}
+
+/* What only an agent that sees the whole fleet can judge. */
+static int check(const struct api_context *c, const struct signed_command *w, struct err *err)
+{
+    switch (w->about) {
+    case ABOUT_PLAN:
+        return check_request(c, &w->vote, err);
+    case ABOUT_ORDER:
+        return check_order(c, &w->order, err);
+    case ABOUT_RULE:
+        return check_rule(c, &w->rule, err);
+    case ABOUT_POLICY:
+        break;
+    }
+    return 0;
+}
+
 static json_t *order_answer(const struct admin_command *order)
 {
     json_t *hosts = json_array();
@@ -132,6 +213,28 @@ static json_t *policy_answer(const struct library_command *c)
                      c->person, "policy", c->policy, "digest", c->digest);
 }
 
+static json_t *rule_answer(const struct rulebook_command *c)
+{
+    return json_pack("{s:s, s:s, s:s}", "order", rulebook_verb_name(c->verb), "person", c->person,
+                     "rule", c->name);
+}
+
+/* What is answered when it was applied; NULL: what became of the plan. */
+static json_t *answer_of(const struct signed_command *w)
+{
+    switch (w->about) {
+    case ABOUT_ORDER:
+        return order_answer(&w->order);
+    case ABOUT_POLICY:
+        return policy_answer(&w->policy);
+    case ABOUT_RULE:
+        return rule_answer(&w->rule);
+    case ABOUT_PLAN:
+        break;
+    }
+    return NULL;
+}
+
 static void propose(struct api *api, struct api_context *c, const struct caller *caller,
                     const struct api_request *r, const struct signed_command *w)
 {
@@ -141,13 +244,8 @@ static void propose(struct api *api, struct api_context *c, const struct caller 
     put.envelope = (ProtobufCBinaryData){.data = (uint8_t *)r->body, .len = r->body_len};
     entry.kind_case = SKEIN__ENTRY__KIND_ENVELOPE;
     entry.envelope = &put;
-    struct call call = {
-        .stage = CALL_PROPOSED, .caller = *caller, .is_order = w->is_order || w->is_policy};
-    if (w->is_policy) {
-        call.answer = policy_answer(&w->policy);
-    } else if (w->is_order) {
-        call.answer = order_answer(&w->order);
-    } else {
+    struct call call = {.stage = CALL_PROPOSED, .caller = *caller, .answer = answer_of(w)};
+    if (w->about == ABOUT_PLAN) {
         const struct gate_vote *vote = &w->vote;
         call.verb = vote->verb;
         memcpy(call.person, vote->person, sizeof call.person);
@@ -167,8 +265,8 @@ void api_command(struct api *api, struct api_context *c, const struct caller *ca
     _cleanup_(signed_freep) struct signed_command *w = xcalloc(1, sizeof *w);
     struct err err = {0};
     int rc = verify(c, r, verbs, w, &err);
-    if (rc == 0 && api_leads(c) && !w->is_policy)
-        rc = w->is_order ? check_order(c, &w->order, &err) : check_request(c, &w->vote, &err);
+    if (rc == 0 && api_leads(c))
+        rc = check(c, w, &err);
     if (rc < 0) {
         audit_refusal(c, r, w, &err);
         api_answer_status(c, caller,
@@ -233,7 +331,7 @@ void api_proposed(struct api *api, struct api_context *c, uint64_t token, const 
     struct call *at = api_find_call(api, CALL_PROPOSED, token);
     if (at == NULL)
         return;
-    if (err->code == ERR_OK && !at->is_order && asks_for_plan(at->verb) &&
+    if (err->code == ERR_OK && at->answer == NULL && asks_for_plan(at->verb) &&
         !api_answer_request(c, at)) {
         at->stage = CALL_PLANNING;
         return;
@@ -241,7 +339,7 @@ void api_proposed(struct api *api, struct api_context *c, uint64_t token, const 
     struct call call = api_take_call(api, at);
     if (err->code != ERR_OK)
         api_answer_err(c, &call.caller, err);
-    else if (call.is_order)
+    else if (call.answer != NULL)
         api_answer(c, &call.caller, 200, TAKE_PTR(call.answer));
     else if (!asks_for_plan(call.verb))
         answer_vote(c, &call);

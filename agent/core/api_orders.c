@@ -1,5 +1,5 @@
 /* api_orders.c - what people have ordered, as JSON: hosts that are not up and how far their drains
- * are, freezes, holds. Answered by the planner, which knows every VM. */
+ * are, freezes, holds, standing orders, rules. Answered by the planner, which knows every VM. */
 #include "agent/core/api_priv.h"
 #include "agent/core/plan.h"
 #include "proto/canon.h"
@@ -243,5 +243,42 @@ int api_show_orders(const struct api_context *c, const struct api_request *r, js
         if ((msec)orders[i]->expires_at_ms > c->step->now.wall)
             json_array_append_new(list, standing_json(orders[i]));
     *ret = json_pack("{s:o}", "orders", list);
+    return 0;
+}
+
+/* ---- rules ---- */
+
+/* The VMs' names beside the rule's UUIDs; null for one that is not known. */
+static json_t *names_of(const struct api_context *c, const json_t *uuids)
+{
+    json_t *list = json_array();
+    const json_t *uuid;
+    size_t i;
+    json_array_foreach(uuids, i, uuid)
+    {
+        const struct view_host *host;
+        const Skein__VmDetail *vm = view_vm(c->view, json_string_value(uuid), &host);
+        json_array_append_new(list,
+                              vm != NULL && vm->name != NULL ? json_string(vm->name) : json_null());
+    }
+    return list;
+}
+
+int api_show_rules(const struct api_context *c, const struct api_request *r, json_t **ret,
+                   struct err *err)
+{
+    (void)r, (void)err;
+    Skein__Rule *const *rules;
+    size_t n = rulebook_rules(state_rulebook(c->state), &rules);
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *rule = json_loadb((const char *)rules[i]->rule.data, rules[i]->rule.len, 0, NULL);
+        json_t *o = order_json(rules[i]->vote, rules[i]->vote->at_ms);
+        json_object_set_new(o, "vms", names_of(c, json_object_get(rule, "vms")));
+        json_object_set_new(o, "name", json_string(rules[i]->name));
+        json_object_set_new(o, "rule", rule);
+        json_array_append_new(list, o);
+    }
+    *ret = json_pack("{s:o}", "rules", list);
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "agent/core/api.h"
 #include "agent/core/gate.h"
 #include "agent/core/library.h"
+#include "agent/core/rulebook.h"
 
 /* ---- calls that wait: api.c ---- */
 
@@ -34,14 +35,13 @@ struct call {
     struct caller caller;
     uint64_t key;
     msec resend_at;
-    char asked[HV_NAME_MAX]; /* RELAYED: whom */
-    Skein__ApiCall *call;    /* RELAYED, RESEND: owned */
-    bool merges_status;      /* RELAYED: the answer completes this agent's own status */
-    bool is_order;           /* PROPOSED: of hosts, VMs, the whole or policies: its answer is ... */
-    json_t *answer;          /* ... this one; owned */
-    enum gate_verb verb;     /* PROPOSED, PLANNING ... */
-    char person[128];        /* ... who signed */
-    char plan[PLAN_ID_SIZE]; /* ... about which plan; "" for a request */
+    char asked[HV_NAME_MAX];    /* RELAYED: whom */
+    Skein__ApiCall *call;       /* RELAYED, RESEND: owned */
+    bool merges_status;         /* RELAYED: the answer completes this agent's own status */
+    json_t *answer;             /* PROPOSED: when applied; owned. NULL: what became of the plan */
+    enum gate_verb verb;        /* PROPOSED, PLANNING ... */
+    char person[128];           /* ... who signed */
+    char plan[PLAN_ID_SIZE];    /* ... about which plan; "" for a request */
     char nonce[HASH_HEX_SIZE];  /* ... and which request */
     char digest[HASH_HEX_SIZE]; /* ... of the envelope */
 };
@@ -80,7 +80,7 @@ typedef int api_show(const struct api_context *c, const struct api_request *r, j
                      struct err *err);
 api_show api_show_status, api_show_hosts, api_show_vms, api_show_snapshot, api_show_plans,
     api_show_plan, api_show_plan_report, api_show_report, api_show_maintenance, api_show_orders,
-    api_show_freezes, api_show_holds, api_show_policies, api_show_policy;
+    api_show_freezes, api_show_holds, api_show_policies, api_show_policy, api_show_rules;
 
 /* To the planner; it is answered when that has answered. */
 int api_hand_on(struct api *api, struct api_context *c, const struct caller *caller,
@@ -89,9 +89,13 @@ int api_hand_on(struct api *api, struct api_context *c, const struct caller *cal
 /* ---- api_command.c ---- */
 
 /* Signed commands that belong to a path, as a set. */
-#define API_VERB(v) (1u << GATE_##v)
-#define API_ORDER(v) (1u << (16 + ADMIN_##v))
-#define API_POLICY(v) (1u << (28 + LIBRARY_##v))
+enum { API_VERBS = 0, API_ORDERS = 16, API_RULES = 26, API_POLICIES = 28 }; /* first bits */
+
+#define API_BIT(first, verb) (1u << ((unsigned)(first) + (unsigned)(verb)))
+#define API_VERB(v) API_BIT(API_VERBS, GATE_##v)
+#define API_ORDER(v) API_BIT(API_ORDERS, ADMIN_##v)
+#define API_RULE(v) API_BIT(API_RULES, RULEBOOK_##v)
+#define API_POLICY(v) API_BIT(API_POLICIES, LIBRARY_##v)
 
 void api_command(struct api *api, struct api_context *c, const struct caller *caller,
                  const struct api_request *r, unsigned verbs);

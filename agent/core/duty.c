@@ -564,6 +564,11 @@ void duty_applied(struct duty *d, struct step *s, const struct state *state,
                      "{s:s, s:s, s:s}", "who", change->who, "order", change->about, "reason",
                      change->reason);
         break;
+    case STATE_RULE:
+        effect_audit(s, change->rule == RULEBOOK_ADD ? "rule.added" : "rule.removed",
+                     "{s:s, s:s, s:s}", "who", change->who, "rule", change->about, "reason",
+                     change->reason);
+        break;
     case STATE_ROOTS:
         effect_audit(s, "roots.agreed", "{s:s}", "roots", change->about);
         break;

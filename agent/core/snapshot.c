@@ -606,10 +606,23 @@ static json_t *waiting_list(const struct state *state)
     return list;
 }
 
-/* VMs whose last move failed stay for a while. The rules' names are what a refusal shows. */
+/* What people gave. Each was read as JSON before it came in. */
+static void add_rules(json_t *list, const struct state *state)
+{
+    Skein__Rule *const *rules;
+    size_t n = state != NULL ? rulebook_rules(state_rulebook(state), &rules) : 0;
+    for (size_t i = 0; i < n; i++) {
+        json_t *rule = json_loadb((const char *)rules[i]->rule.data, rules[i]->rule.len, 0, NULL);
+        if (rule != NULL)
+            json_array_append_new(list, rule);
+    }
+}
+
+/* And VMs whose last move failed stay for a while. The rules' names are what a refusal shows. */
 static json_t *rules_list(const struct state *state, msec now)
 {
     json_t *list = json_array();
+    add_rules(list, state);
     struct setback *items = NULL;
     size_t n = state != NULL ? setbacks(state, now, &items) : 0;
     for (size_t i = 0; i < n; i++) {

@@ -15,6 +15,7 @@ struct state *state_new(const struct node_conf *conf)
     st->conf = conf;
     st->admin = admin_new(votes(conf) ? NULL : conf->host);
     st->library = library_new();
+    st->rulebook = rulebook_new();
     return st;
 }
 
@@ -38,6 +39,7 @@ static void clear(struct state *st)
     free(st->used);
     admin_free(st->admin);
     library_free(st->library);
+    rulebook_free(st->rulebook);
 }
 
 void state_free(struct state *st)
@@ -146,6 +148,11 @@ const struct admin *state_admin(const struct state *st)
 const struct library *state_library(const struct state *st)
 {
     return st->library;
+}
+
+const struct rulebook *state_rulebook(const struct state *st)
+{
+    return st->rulebook;
 }
 
 void state_learn(struct state *st, const Skein__Bulletin *bulletin, msec wall)

@@ -18,9 +18,10 @@ struct state {
     size_t n_requests, cap_requests;
     Skein__UsedCommand **used; /* oldest first */
     size_t n_used, cap_used;
-    struct admin *admin;      /* owned */
-    struct library *library;  /* owned */
-    Skein__AuditHead **heads; /* sorted by host */
+    struct admin *admin;       /* owned */
+    struct library *library;   /* owned */
+    struct rulebook *rulebook; /* owned */
+    Skein__AuditHead **heads;  /* sorted by host */
     size_t n_heads, cap_heads;
     Skein__Vote **orders; /* oldest first */
     size_t n_orders, cap_orders;

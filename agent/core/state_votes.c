@@ -386,6 +386,20 @@ static int apply_policy(struct state *st, const struct trust_command *t,
     return 0;
 }
 
+static int apply_rule(struct state *st, const struct trust_command *t,
+                      const ProtobufCBinaryData *envelope, struct err *err)
+{
+    _cleanup_(rulebook_command_done) struct rulebook_command c = {0};
+    if (rulebook_read(t, &c, err) < 0 || check_unused(st, t, err) < 0 ||
+        rulebook_apply(st->rulebook, &c, envelope, st->last.at, err) < 0)
+        return -(int)err->code;
+    st->last.kind = STATE_RULE;
+    st->last.rule = c.verb;
+    set_text(st->last.about, sizeof st->last.about, c.name);
+    set_text(st->last.reason, sizeof st->last.reason, c.reason);
+    return 0;
+}
+
 static int apply_command(struct state *st, const struct trust_command *c,
                          const ProtobufCBinaryData *envelope, struct err *err)
 {
@@ -394,6 +408,8 @@ static int apply_command(struct state *st, const struct trust_command *c,
         return apply_admin(st, c, envelope, err);
     if (library_is_verb(type))
         return apply_policy(st, c, envelope, err);
+    if (rulebook_is_verb(type))
+        return apply_rule(st, c, envelope, err);
     return apply_plan_command(st, c, envelope, err);
 }
 

@@ -122,3 +122,14 @@ int args_param(const char *command, const char *text, json_t **params)
         return args_usage(command, "--param \"%.60s\" is not UTF-8", text);
     return 0;
 }
+
+json_t *args_list(const char *text)
+{
+    json_t *list = json_array();
+    _cleanup_(freep) char *copy = xstrdup(text);
+    char *rest = copy;
+    for (char *word; (word = strsep(&rest, ",")) != NULL;)
+        if (word[0] != '\0')
+            json_array_append_new(list, json_string(word));
+    return list;
+}

@@ -34,6 +34,9 @@ int args_seed(const char *command, const char *text, uint64_t *ret);
  * when it is NULL. */
 int args_param(const char *command, const char *text, json_t **params);
 
+/* "a,b,c" as a list of texts; empty parts are left out. */
+json_t *args_list(const char *text);
+
 msec args_now(void); /* the wall clock */
 
 #endif

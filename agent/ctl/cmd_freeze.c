@@ -84,19 +84,6 @@ static int list(const struct cli *cli, const char *path, const char *key, const 
 
 /* ---- signing ---- */
 
-/* Takes command. */
-static int order(const struct cli *cli, const struct sign_args *sign, json_t *command,
-                 const char *path, json_t **ret, struct err *err)
-{
-    _cleanup_(sign_closep) struct signer *signer = NULL;
-    int rc = sign_open(cli, sign, &signer, err);
-    if (rc < 0) {
-        json_decref(command);
-        return rc;
-    }
-    return sign_post(cli, signer, command, path, ret, err);
-}
-
 static int say(const struct cli *cli, const json_t *answer, const char *what)
 {
     if (cli->format == CLI_JSON) {
@@ -135,7 +122,7 @@ int cmd_freeze(int argc, char **argv)
     if ((rc = sign_check(&cli, &sign)) != 0)
         return rc;
     json_t *command = json_pack("{s:s, s:I}", "type", "freeze", "seconds", (json_int_t)seconds);
-    if (order(&cli, &sign, command, "/v1/freezes", &answer, &err) < 0)
+    if (sign_command(&cli, &sign, command, "/v1/freezes", &answer, &err) < 0)
         return cli_failed(&err);
     _cleanup_(freep) char *what = xasprintf("freeze %.12s", text_or(answer, "id", "?"));
     return say(&cli, answer, what);
@@ -155,7 +142,7 @@ int cmd_unfreeze(int argc, char **argv)
                                 cli.n_operands > 0 ? cli.operands[0] : "");
     if (command == NULL)
         return cli_usage(&cli, "the freeze's id is not UTF-8");
-    if (order(&cli, &sign, command, "/v1/freezes", &answer, &err) < 0)
+    if (sign_command(&cli, &sign, command, "/v1/freezes", &answer, &err) < 0)
         return cli_failed(&err);
     return say(&cli, answer, "unfrozen");
 }
@@ -173,7 +160,7 @@ static int hold(const struct cli *cli, const struct sign_args *sign, bool releas
                                 text_or(vm, "name", ""), "uuid", text_or(vm, "uuid", ""));
     if (!release)
         json_object_set_new(command, "seconds", json_integer(seconds));
-    return order(cli, sign, command, "/v1/holds", ret, err);
+    return sign_command(cli, sign, command, "/v1/holds", ret, err);
 }
 
 int cmd_hold(int argc, char **argv)

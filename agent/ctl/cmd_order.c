@@ -115,17 +115,6 @@ struct order_args {
 
 /* "a,b,c"; a comma within a window's days belongs to them: a part without a colon goes with the
  * next. */
-static json_t *list_of(const char *text)
-{
-    json_t *list = json_array();
-    _cleanup_(freep) char *copy = xstrdup(text);
-    char *rest = copy;
-    for (char *word; (word = strsep(&rest, ",")) != NULL;)
-        if (word[0] != '\0')
-            json_array_append_new(list, json_string(word));
-    return list;
-}
-
 static json_t *windows_of(const char *text)
 {
     json_t *list = json_array();
@@ -175,25 +164,13 @@ static int command_of(const struct order_args *args, json_t **ret, struct err *e
     if (max_actions > 0)
         json_object_set_new(o, "max_actions", json_integer(max_actions));
     if (args->classes != NULL)
-        json_object_set_new(o, "classes", list_of(args->classes));
+        json_object_set_new(o, "classes", args_list(args->classes));
     if (args->hosts != NULL)
-        json_object_set_new(o, "hosts", list_of(args->hosts));
+        json_object_set_new(o, "hosts", args_list(args->hosts));
     if (args->windows != NULL)
         json_object_set_new(o, "windows", windows_of(args->windows));
     *ret = o;
     return 0;
-}
-
-static int post(const struct cli *cli, const struct sign_args *sign, json_t *command, json_t **ret,
-                struct err *err)
-{
-    _cleanup_(sign_closep) struct signer *signer = NULL;
-    int rc = sign_open(cli, sign, &signer, err);
-    if (rc < 0) {
-        json_decref(command);
-        return rc;
-    }
-    return sign_post(cli, signer, command, "/v1/orders", ret, err);
 }
 
 static int cmd_order_add(int argc, char **argv)
@@ -221,7 +198,8 @@ static int cmd_order_add(int argc, char **argv)
                          args.policy_file == NULL ? "policy-file" : "moves-per-hour");
     if ((rc = sign_check(&cli, &args.sign)) != 0)
         return rc;
-    if (command_of(&args, &command, &err) < 0 || post(&cli, &args.sign, command, &answer, &err) < 0)
+    if (command_of(&args, &command, &err) < 0 ||
+        sign_command(&cli, &args.sign, command, "/v1/orders", &answer, &err) < 0)
         return cli_failed(&err);
     if (cli.format == CLI_JSON)
         cli_print_json(answer);
@@ -253,7 +231,7 @@ static int cmd_order_remove(int argc, char **argv)
         (rc = sign_check(&cli, &sign)) != 0)
         return rc;
     json_t *command = json_pack("{s:s, s:s}", "type", "order-remove", "order", cli.operands[0]);
-    if (post(&cli, &sign, command, &answer, &err) < 0)
+    if (sign_command(&cli, &sign, command, "/v1/orders", &answer, &err) < 0)
         return cli_failed(&err);
     if (cli.format == CLI_JSON)
         cli_print_json(answer);

@@ -69,6 +69,7 @@ static const struct command commands[] = {
     {"report", "what was done, why, by whom, how long it took", cmd_report},
     {"support-bundle", "a plan's logs and figures, and a post-mortem form", cmd_support_bundle},
     {"order", "standing orders: list, add, remove", cmd_order},
+    {"rule", "rules of which VMs go together, apart, where: list, add, remove", cmd_rule},
     {"events", "what happens in the fleet, as it happens (-f follows)", cmd_events},
     {"audit", "this host's audit log: list, verify, export, prove", cmd_audit},
     {"policy", "policies: check, test, backtest, list, shadow, promote...", cmd_policy},

@@ -115,3 +115,15 @@ int sign_post(const struct cli *cli, const struct signer *signer, json_t *comman
                            nonce, &envelope, err);
     return rc < 0 ? rc : cli_call(cli, path, envelope, ret, err);
 }
+
+int sign_command(const struct cli *cli, const struct sign_args *args, json_t *command,
+                 const char *path, json_t **ret, struct err *err)
+{
+    _cleanup_(sign_closep) struct signer *signer = NULL;
+    int rc = sign_open(cli, args, &signer, err);
+    if (rc < 0) {
+        json_decref(command);
+        return rc;
+    }
+    return sign_post(cli, signer, command, path, ret, err);
+}

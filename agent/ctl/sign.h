@@ -43,4 +43,8 @@ const char *sign_name(const struct signer *signer); /* as the certificate says i
 int sign_post(const struct cli *cli, const struct signer *signer, json_t *command, const char *path,
               json_t **ret, struct err *err);
 
+/* sign_open and sign_post at once, for commands that sign one thing. Takes command. */
+int sign_command(const struct cli *cli, const struct sign_args *args, json_t *command,
+                 const char *path, json_t **ret, struct err *err);
+
 #endif

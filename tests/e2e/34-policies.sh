@@ -79,5 +79,21 @@ check "reverted" signed operator revert gold_apart --reason "it never ran"
 check "all is as before" wait_until 20 record gold_apart '.state == "ok" and .active.person == "operator" and .previous == null'
 check "retired" signed operator revert gold_apart
 check "it does not run any more" wait_until 20 record gold_apart '.state == "retired" and .run == null'
+
+# ---- a rule of the cluster
+# shellcheck disable=SC2046
+check "a viewer gives no rule" fails skein rule add --type run-on --vms vm1 --hosts "$(guest_host vm1)" stays $(as viewer)
+# shellcheck disable=SC2046
+check "an operator does" skein rule add --type run-on --vms vm1 --hosts "$(guest_host vm1)" stays $(as operator)
+check "people can read it" prints "run-on" skein rule list
+elsewhere() { printf '%s\n' hv1 hv2 hv3 | grep -vx "$(guest_host vm1)" | head -1; }
+# shellcheck disable=SC2046
+refused_by_rule() { ! skein migrate vm1 "$(elsewhere)" $(as operator) 2>"$WORK/refused" && grep -q RULE_RUN_ON "$WORK/refused"; }
+check "no plan breaks it, also when a person asks" refused_by_rule
+# shellcheck disable=SC2046
+check "taken back" skein rule remove stays $(as operator)
+# shellcheck disable=SC2046
+check "a plan is made" skein migrate vm1 "$(elsewhere)" $(as operator)
+
 audited() { sim ctl status >/dev/null && for host in hv1 hv2 hv3; do sim skein "$host" audit list --limit 1000 -o json; done | grep "$1" >/dev/null; }
-check "the audit has it all" eval 'audited policy.shadowed && audited policy.would && audited policy.promoted && audited policy.broken && audited policy.reverted'
+check "the audit has it all" eval 'audited policy.shadowed && audited policy.would && audited policy.promoted && audited policy.broken && audited policy.reverted && audited rule.added && audited rule.removed'

@@ -233,6 +233,44 @@ static void test_durations(void **unused _unused_)
     }
 }
 
+static void test_rules(void **unused _unused_)
+{
+    can_status();
+    answer_with("GET", "/v1/vms", 200,
+                "{\"vms\":[{\"name\":\"web1\",\"uuid\":\"" UUID_WEB "\"},"
+                "{\"name\":\"big1\",\"uuid\":\"" UUID_BIG "\"}]}");
+    answer_with("POST", "/v1/rules", 200, "{\"order\":\"rule-add\",\"person\":\"olga\"}");
+    expect(
+        "rule add --key @olga.key --type anti-affinity --vms web1,big1 --should --weight 3 apart",
+        0, "", "");
+    _cleanup_json_ json_t *command = posted_command("olga");
+    assert_string_equal(text_at(command, "type"), "rule-add");
+    const json_t *rule = json_object_get(command, "rule");
+    assert_string_equal(text_at(rule, "name"), "apart");
+    assert_string_equal(text_at(rule, "enforcement"), "should");
+    assert_int_equal(number_at(rule, "weight"), 3);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(rule, "vms"), 1)),
+                        UUID_BIG);
+    expect("rule add --dry-run --type run-on --select role=web --hosts hv1,hv2 near", 0,
+           "would sign: {\"rule\":{\"enforcement\":\"must\",\"hosts\":[\"hv1\",\"hv2\"],"
+           "\"name\":\"near\",\"select\":{\"role\":\"web\"},\"type\":\"run-on\"},"
+           "\"type\":\"rule-add\"}\n",
+           "");
+    expect_error("rule add --key @olga.key --type keep --vms web9 x", 1, "there is no VM \"web9\"");
+    expect_error("rule add --key @olga.key --type keep --select role x", 1, "is not KEY=VALUE");
+    expect_error("rule add --key @olga.key --type keep x", 2, "wants --vms or --select");
+    expect_error("rule add --key @olga.key --vms web1 x", 2, "--type is missing");
+    expect("rule remove --key @olga.key apart", 0, "", "");
+    _cleanup_json_ json_t *removed = posted_command("olga");
+    assert_string_equal(text_at(removed, "rule"), "apart");
+    answer_with("GET", "/v1/rules", 200,
+                "{\"rules\":[{\"name\":\"apart\",\"person\":\"olga\",\"since\":"
+                "\"2026-11-22T01:30:00Z\",\"vms\":[\"web1\",null],\"rule\":{\"type\":"
+                "\"run-on\",\"vms\":[\"" UUID_WEB "\",\"" UUID_BIG "\"],\"hosts\":[\"hv1\"]}}]}");
+    assert_int_equal(skein("rule list"), 0);
+    assert_says("web1, " UUID_BIG " : hv1");
+}
+
 #define TEST(f) cmocka_unit_test_teardown(f, forget)
 
 int main(void)
@@ -246,6 +284,7 @@ int main(void)
         TEST(test_freeze),
         TEST(test_hold),
         TEST(test_rollback),
+        TEST(test_rules),
         TEST(test_durations),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
