@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "proto/err.h"
+#include "proto/util.h"
 
 void hash_sha256(const void *data, size_t len, uint8_t ret[HASH_SIZE])
 {
@@ -12,17 +13,36 @@ void hash_sha256(const void *data, size_t len, uint8_t ret[HASH_SIZE])
     REQUIRE(rc == 0);
 }
 
+struct hash_run {
+    gnutls_hash_hd_t handle;
+};
+
+struct hash_run *hash_begin(const char *domain)
+{
+    struct hash_run *h = xmalloc(sizeof *h);
+    int rc = gnutls_hash_init(&h->handle, GNUTLS_DIG_SHA256);
+    REQUIRE(rc == 0);
+    hash_more(h, domain, strlen(domain) + 1);
+    return h;
+}
+
+void hash_more(struct hash_run *h, const void *data, size_t len)
+{
+    int rc = len > 0 ? gnutls_hash(h->handle, data, len) : 0;
+    REQUIRE(rc == 0);
+}
+
+void hash_done(struct hash_run *h, uint8_t ret[HASH_SIZE])
+{
+    gnutls_hash_deinit(h->handle, ret);
+    free(h);
+}
+
 void hash_domain(const char *domain, const void *data, size_t len, uint8_t ret[HASH_SIZE])
 {
-    gnutls_hash_hd_t h;
-    int rc = gnutls_hash_init(&h, GNUTLS_DIG_SHA256);
-    REQUIRE(rc == 0);
-    rc = gnutls_hash(h, domain, strlen(domain) + 1);
-    REQUIRE(rc == 0);
-    if (len > 0)
-        rc = gnutls_hash(h, data, len);
-    REQUIRE(rc == 0);
-    gnutls_hash_deinit(h, ret);
+    struct hash_run *h = hash_begin(domain);
+    hash_more(h, data, len);
+    hash_done(h, ret);
 }
 
 void hash_hex(const uint8_t hash[HASH_SIZE], char ret[HASH_HEX_SIZE])

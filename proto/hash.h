@@ -15,6 +15,12 @@ void hash_sha256(const void *data, size_t len, uint8_t ret[HASH_SIZE]);
  * places, and so have different digests. */
 void hash_domain(const char *domain, const void *data, size_t len, uint8_t ret[HASH_SIZE]);
 
+/* The same, piece by piece. hash_done() ends it and frees. */
+struct hash_run;
+struct hash_run *hash_begin(const char *domain);
+void hash_more(struct hash_run *h, const void *data, size_t len);
+void hash_done(struct hash_run *h, uint8_t ret[HASH_SIZE]);
+
 void hash_hex(const uint8_t hash[HASH_SIZE], char ret[HASH_HEX_SIZE]);
 bool hash_from_hex(const char *hex, uint8_t ret[HASH_SIZE]); /* false: not 64 hex digits */
 

@@ -82,15 +82,6 @@ void buf_done(struct buf *b)
     *b = (struct buf){0};
 }
 
-void buf_add(struct buf *b, const void *p, size_t n)
-{
-    ARRAY_RESERVE(b->data, b->cap, b->len + n + 1);
-    if (n > 0)
-        memcpy(b->data + b->len, p, n);
-    b->len += n;
-    b->data[b->len] = '\0';
-}
-
 void buf_adds(struct buf *b, const char *s)
 {
     buf_add(b, s, strlen(s));

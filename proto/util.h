@@ -59,7 +59,17 @@ struct buf {
 };
 
 void buf_done(struct buf *b);
-void buf_add(struct buf *b, const void *p, size_t n);
+
+static inline void buf_add(struct buf *b, const void *p, size_t n)
+{
+    if (b->cap - b->len <= n)
+        ARRAY_RESERVE(b->data, b->cap, b->len + n + 1);
+    if (n > 0)
+        memcpy(b->data + b->len, p, n);
+    b->len += n;
+    b->data[b->len] = '\0';
+}
+
 void buf_adds(struct buf *b, const char *s);
 void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 char *

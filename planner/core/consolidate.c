@@ -29,6 +29,7 @@ struct packing {
     int *receivers, n_receivers;
     int *vms, n_vms; /* blocks to be placed */
     int scarcest;
+    int64_t widest;                          /* most of it that a host has at all */
     int64_t tries;                           /* of passing on, left */
     double scarcity[INSTANCE_RESOURCES_MAX]; /* share of all capacity that is demanded */
 };
@@ -190,6 +191,14 @@ static double waste(const struct packing *p, int vm, int host)
     return sum;
 }
 
+/* No host with that much room of the scarcest resource wastes less. */
+static double least_waste(const struct packing *p, int vm, int host)
+{
+    int r = p->scarcest;
+    double left = (double)(room(p, host, r) - demand(p, vm, r)) / (double)MAX(p->widest, 1);
+    return p->scarcity[r] > 0 ? p->scarcity[r] * left * left : 0;
+}
+
 static bool can_enter(const struct packing *p, int vm, int host)
 {
     if (p->in->joined[vm])
@@ -244,6 +253,8 @@ static bool place(struct packing *p, int vm)
     for (int i = first_with(p, demand(p, vm, p->scarcest)); i < p->n_receivers && weighed < WEIGHED;
          i++) {
         int h = p->receivers[i];
+        if (best >= 0 && least_waste(p, vm, h) >= least)
+            break; /* all that follow have more room left */
         if (!state_has_room(p->s, vm, h, NULL))
             continue;
         double w = waste(p, vm, h);
@@ -325,6 +336,8 @@ static void prepare(struct packing *p, int n_donors)
 {
     for (int i = 0; i < n_donors; i++)
         p->emptied[p->donors[i].host] = true;
+    for (int h = 0; h < p->in->n_hosts; h++)
+        p->widest = MAX(p->widest, capacity(p->in, h, p->scarcest));
     for (int h = 0; h < p->in->n_hosts; h++)
         if (p->s->n_on[h] > 0 && !p->emptied[h] && !p->in->closed[h])
             p->receivers[p->n_receivers++] = h;

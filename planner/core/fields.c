@@ -212,12 +212,35 @@ static int unknown_key(struct fields_ctx *c, const struct field *table, const ch
     return 0;
 }
 
-static const struct field *find_field(const struct field *table, const char *key)
+static const struct field *look_up(const struct field *table, const char *key)
 {
     for (const struct field *f = table; f->key != NULL; f++)
         if (f->key[0] == key[0] && strcmp(f->key, key) == 0)
             return f;
     return NULL;
+}
+
+/* Where in `found` the key of a table is remembered. */
+static size_t found_at(const struct field *table, const struct jnode *item)
+{
+    uint64_t bytes = 0;
+    memcpy(&bytes, item->key, MIN(item->key_len, sizeof bytes));
+    bytes = (bytes ^ (uintptr_t)table ^ item->key_len) * 0x9E3779B97F4A7C15U;
+    return (bytes >> 32) % FIELDS_FOUND;
+}
+
+static const struct field *find_field(struct fields_ctx *c, const struct field *table,
+                                      const struct jnode *item)
+{
+    size_t at = found_at(table, item);
+    if (c->found[at].table == table && strcmp(c->found[at].field->key, item->key) == 0)
+        return c->found[at].field;
+    const struct field *f = look_up(table, item->key);
+    if (f != NULL) {
+        c->found[at].table = table;
+        c->found[at].field = f;
+    }
+    return f;
 }
 
 int fields_read(struct fields_ctx *c, const struct field *table, const struct jnode *v,
@@ -227,7 +250,7 @@ int fields_read(struct fields_ctx *c, const struct field *table, const struct jn
         return fields_bad(c, w, "must be an object");
     for (size_t i = 0; i < v->n; i++) {
         const struct jnode *item = v->items[i];
-        const struct field *f = find_field(table, item->key);
+        const struct field *f = find_field(c, table, item);
         int rc = 0;
         if (f == NULL) {
             rc = unknown_key(c, table, item->key, w);

@@ -14,9 +14,16 @@ struct where {
     int index;
 };
 
+#define FIELDS_FOUND 256
+
 struct fields_ctx {
     struct arena *arena;
     struct intern strings;
+
+    struct {
+        const struct field *table, *field;
+    } found[FIELDS_FOUND]; /* by the key's hash: the elements of a list look alike */
+
     const char **warnings; /* owned */
     size_t n_warnings, cap_warnings;
     struct err *err;

@@ -1,5 +1,6 @@
 #include "planner/core/jread.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -110,10 +111,44 @@ static int on_boolean(void *ctx, int value)
     return finish(r, v);
 }
 
+/* Numbers of up to 15 digits, a fraction included, are exact without the library: the quotient of
+ * two integers that a double holds is the nearest double (Clinger, PLDI 1990). False: it is another
+ * kind. */
+static bool read_simple(const char *s, size_t len, struct jnode *v)
+{
+    static const double tens[] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                  1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    size_t i = s[0] == '-', point = len;
+    int64_t digits = 0;
+    if (len - i > 15)
+        return false;
+    for (; i < len; i++) {
+        if (s[i] == '.' && point == len)
+            point = i;
+        else if (s[i] >= '0' && s[i] <= '9')
+            digits = digits * 10 + (s[i] - '0');
+        else
+            return false;
+    }
+    v->type = point == len ? J_INTEGER : J_REAL;
+    v->integer = point < len ? 0 : s[0] == '-' ? -digits : digits;
+    v->real = (double)digits / tens[point < len ? len - point - 1 : 0];
+    if (s[0] == '-')
+        v->real = -v->real;
+    return true;
+}
+
 static int on_number(void *ctx, const char *s, size_t len)
 {
     struct reader *r = ctx;
+    struct jnode simple = {0};
     char text[64];
+    if (read_simple(s, len, &simple)) {
+        struct jnode *plain = new_node(r, simple.type);
+        plain->integer = simple.integer;
+        plain->real = simple.real;
+        return finish(r, plain);
+    }
     if (len >= sizeof text)
         return fail(r, "a number of %zu digits is absurd", len);
     memcpy(text, s, len);
@@ -207,18 +242,35 @@ static int by_key(const void *a, const void *b)
     return strcmp((*(struct jnode *const *)a)->key, (*(struct jnode *const *)b)->key);
 }
 
+/* The key's first bytes, big-endian: where they differ, keys differ alike. */
+static uint64_t beginning(const struct jnode *v)
+{
+    uint64_t bytes = 0;
+    memcpy(&bytes, v->key, MIN(v->key_len, sizeof bytes));
+    return be64toh(bytes);
+}
+
+#define SORTED_HERE 40
+
 static void sort_items(struct jnode **items, size_t n)
 {
-    if (n > 40) {
+    uint64_t begin[SORTED_HERE];
+    if (n > SORTED_HERE) {
         qsort(items, n, sizeof(struct jnode *), by_key);
         return;
     }
-    for (size_t i = 1; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         struct jnode *v = items[i];
+        uint64_t b = beginning(v);
         size_t at = i;
-        for (; at > 0 && strcmp(items[at - 1]->key, v->key) > 0; at--)
+        for (; at > 0 && (begin[at - 1] > b ||
+                          (begin[at - 1] == b && strcmp(items[at - 1]->key, v->key) > 0));
+             at--) {
             items[at] = items[at - 1];
+            begin[at] = begin[at - 1];
+        }
         items[at] = v;
+        begin[at] = b;
     }
 }
 

@@ -575,38 +575,67 @@ static int resolve_reservations(struct parser *p, const struct name_index *names
 
 /* ---- the digest ---- */
 
+/* Texts of one list begin alike; the bytes behind that decide nearly always. */
 struct text_ref {
     const char *text;
     size_t len;
+    uint64_t key; /* the first bytes behind what all have in common, big-endian */
 };
 
 static int by_text(const void *a, const void *b)
 {
     const struct text_ref *x = a, *y = b;
+    if (x->key != y->key)
+        return x->key < y->key ? -1 : 1;
     int c = memcmp(x->text, y->text, MIN(x->len, y->len));
     return c != 0 ? c : (x->len > y->len) - (x->len < y->len);
 }
 
-static void add_sorted(struct buf *out, struct text_ref *refs, size_t n)
+static size_t common_length(const struct text_ref *refs, size_t n)
 {
-    if (n > 0)
-        qsort(refs, n, sizeof *refs, by_text);
-    buf_add(out, "[", 1);
-    for (size_t i = 0; i < n; i++) {
-        if (i > 0)
-            buf_add(out, ",", 1);
-        buf_add(out, refs[i].text, refs[i].len);
+    size_t common = n > 0 ? refs[0].len : 0;
+    for (size_t i = 1; i < n; i++) {
+        size_t k = 0;
+        common = MIN(common, refs[i].len);
+        while (k < common && refs[i].text[k] == refs[0].text[k])
+            k++;
+        common = k;
     }
-    buf_add(out, "]", 1);
+    return common;
 }
 
-#define ADD_ELEMENTS(out, p, list, n_list)                                                         \
+static void sort_texts(struct text_ref *refs, size_t n)
+{
+    size_t common = common_length(refs, n);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < sizeof refs[i].key; k++) {
+            size_t at = common + k;
+            refs[i].key =
+                refs[i].key << 8 | (at < refs[i].len ? (unsigned char)refs[i].text[at] : 0);
+        }
+    if (n > 0)
+        qsort(refs, n, sizeof *refs, by_text);
+}
+
+static void hash_list(struct hash_run *hash, struct text_ref *refs, size_t n)
+{
+    sort_texts(refs, n);
+    hash_more(hash, "[", 1);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            hash_more(hash, ",", 1);
+        hash_more(hash, refs[i].text, refs[i].len);
+    }
+    hash_more(hash, "]", 1);
+}
+
+#define HASH_ELEMENTS(hash, p, list, n_list)                                                       \
     do {                                                                                           \
         _cleanup_(freep) struct text_ref *refs = xcalloc((p)->n_list + 1, sizeof *refs);           \
         for (size_t i_ = 0; i_ < (p)->n_list; i_++)                                                \
-            refs[i_] = (struct text_ref){(p)->canon.data + (p)->list[i_].text.at,                  \
-                                         (p)->list[i_].text.len};                                  \
-        add_sorted(out, refs, (p)->n_list);                                                        \
+            refs[i_] = (struct text_ref){.text = (p)->canon.data + (p)->list[i_].text.at,          \
+                                         .len = (p)->list[i_].text.len};                           \
+        hash_list(hash, refs, (p)->n_list);                                                        \
     } while (0)
 
 static int by_string(const void *a, const void *b)
@@ -635,34 +664,36 @@ static int check_members(struct parser *p)
     return 0;
 }
 
-static void add_member(struct parser *p, const struct member *member, struct buf *out)
+static void hash_member(struct parser *p, const struct member *member, struct hash_run *hash)
 {
     const struct jnode name = {.type = J_STRING, .text = member->key, .len = strlen(member->key)};
-    jnode_canon(&name, out, NULL);
-    buf_add(out, ":", 1);
+    _cleanup_(buf_done) struct buf key = {0};
+    jnode_canon(&name, &key, NULL);
+    hash_more(hash, key.data, key.len);
+    hash_more(hash, ":", 1);
     if (member->text != NULL)
-        buf_adds(out, member->text);
+        hash_more(hash, member->text, strlen(member->text));
     else if (strcmp(member->key, "hosts") == 0)
-        ADD_ELEMENTS(out, p, hosts, n_hosts);
+        HASH_ELEMENTS(hash, p, hosts, n_hosts);
     else if (strcmp(member->key, "vms") == 0)
-        ADD_ELEMENTS(out, p, vms, n_vms);
+        HASH_ELEMENTS(hash, p, vms, n_vms);
     else
-        ADD_ELEMENTS(out, p, rules, n_rules);
+        HASH_ELEMENTS(hash, p, rules, n_rules);
 }
 
 static void make_digest(struct parser *p)
 {
-    _cleanup_(buf_done) struct buf out = {0};
-    buf_add(&out, "{", 1);
+    uint8_t digest[HASH_SIZE];
+    struct hash_run *hash = hash_begin(SNAPSHOT_SCHEMA);
+    hash_more(hash, "{", 1);
     for (size_t i = 0; i < p->n_members; i++) {
         if (i > 0)
-            buf_add(&out, ",", 1);
-        add_member(p, &p->members[i], &out);
+            hash_more(hash, ",", 1);
+        hash_member(p, &p->members[i], hash);
     }
-    buf_add(&out, "}", 1);
-    uint8_t hash[HASH_SIZE];
-    hash_domain(SNAPSHOT_SCHEMA, out.data, out.len, hash);
-    hash_hex(hash, p->m->digest);
+    hash_more(hash, "}", 1);
+    hash_done(hash, digest);
+    hash_hex(digest, p->m->digest);
 }
 
 /* ---- the whole ---- */

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "planner/core/jread.h"
 #include "planner/core/model.h"
 #include "proto/util.h"
 
@@ -141,12 +142,86 @@ static void bounds_what_it_does_not_read(void **state)
     refuse(b.data, "snapshot: history: more than 4000000 values in one piece");
 }
 
+/* What a number is does not depend on the way it was read. */
+static int compare_number(void *ctx, const char *key, int index, const struct jnode *v,
+                          struct err *err)
+{
+    const char *text = ctx;
+    (void)key, (void)index, (void)err;
+    assert_true(v->type == (strpbrk(text, ".eE") == NULL ? J_INTEGER : J_REAL));
+    double want = strtod(text, NULL);
+    assert_memory_equal(&v->real, &want, sizeof want);
+    if (v->type == J_INTEGER)
+        assert_int_equal(v->integer, strtoll(text, NULL, 10));
+    return 0;
+}
+
+static void reads_numbers_exactly(void **state)
+{
+    static const char *const cases[] = {"0",
+                                        "-0",
+                                        "7",
+                                        "-12",
+                                        "0.1",
+                                        "1.005",
+                                        "-9.125",
+                                        "1e3",
+                                        "1.5E-1",
+                                        "-0.0",
+                                        "0.7",
+                                        "0.30000000000000004",
+                                        "123456789012345",
+                                        "-123456789012345",
+                                        "12345678.9012345",
+                                        "0.0000000000001",
+                                        "1.0000000000005",
+                                        "9999999999999.9",
+                                        "99999999999999.9",
+                                        "0.33333333333333"};
+    static const char *const streamed[] = {NULL};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char text[64];
+        struct err err;
+        struct jread conf = {
+            .streamed = streamed, .piece = compare_number, .ctx = (void *)cases[i]};
+        snprintf(text, sizeof text, "{\"x\":%s}", cases[i]);
+        assert_ok(jread_run(&conf, "numbers", text, strlen(text), &err), &err);
+    }
+}
+
+static void lists_that_begin_alike_are_ordered(void **state)
+{
+    (void)state;
+    static const char *const vms[] = {
+        "{\"name\":\"vm\",\"uuid\":\"u1\"}", "{\"name\":\"vm1\",\"uuid\":\"u2\"}",
+        "{\"name\":\"vm10\",\"uuid\":\"u3\"}", "{\"name\":\"vm-000000001\",\"uuid\":\"u4\"}",
+        "{\"name\":\"vm-000000002\",\"uuid\":\"u5\"}"};
+    char first[HASH_HEX_SIZE] = "";
+    for (size_t turn = 0; turn < ARRAY_SIZE(vms); turn++) {
+        _cleanup_(buf_done) struct buf b = {0};
+        buf_adds(&b, "{\"schema\":\"skein.snapshot/1\",\"hosts\":[],\"vms\":[");
+        for (size_t i = 0; i < ARRAY_SIZE(vms); i++)
+            buf_addf(&b, "%s%s", i > 0 ? "," : "", vms[(i + turn) % ARRAY_SIZE(vms)]);
+        buf_adds(&b, "]}");
+        _cleanup_(model_freep) struct model *m = parse(b.data);
+        if (turn == 0)
+            strcpy(first, m->digest);
+        assert_string_equal(m->digest, first);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bounds_what_it_does_not_read),     cmocka_unit_test(reads_quantities),
-        cmocka_unit_test(order_does_not_change_the_digest), cmocka_unit_test(refuses_bad_input),
-        cmocka_unit_test(warns_of_what_it_can_go_on_with),  cmocka_unit_test(rules_find_their_vms),
+        cmocka_unit_test(bounds_what_it_does_not_read),
+        cmocka_unit_test(reads_quantities),
+        cmocka_unit_test(order_does_not_change_the_digest),
+        cmocka_unit_test(reads_numbers_exactly),
+        cmocka_unit_test(lists_that_begin_alike_are_ordered),
+        cmocka_unit_test(refuses_bad_input),
+        cmocka_unit_test(warns_of_what_it_can_go_on_with),
+        cmocka_unit_test(rules_find_their_vms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
