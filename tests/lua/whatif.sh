@@ -59,6 +59,17 @@ safe --add-host "$tmp/h4.json"
 plan '.body.predicted.hosts_used.after == 1' --mode consolidate --remove-rule apart --at 2026-11-24T00:00:00Z
 safe --remove-rule apart --at 2026-11-24T00:00:00Z
 
+# Altered or not, the same snapshot has the same digest; a new host may be lost, or drained, too.
+digest() { jq -re .body.snapshot_digest "$tmp/p.json"; }
+plan 'true' --mode enforce --remove-rule apart --save-snapshot "$tmp/less.json"
+jq 'del(.rules[0])' "$tmp/s.json" >"$tmp/less2.json"
+first=$(digest)
+"$skein" plan make --snapshot "$tmp/less2.json" --mode enforce -o json >"$tmp/p.json"
+[ "$first" = "$(digest)" ] || fail "the digest without the rule: $first, $(digest)"
+jq -e '.rules == [] and (.hosts | length) == 3 and .cluster == "t"' "$tmp/less.json" >/dev/null || fail "$(cat "$tmp/less.json")"
+plan '.body.steps == [] and .body.reason != null' --add-host "$tmp/h4.json" --fail h4 --save-snapshot "$tmp/more.json"
+jq -e '.hosts[] | select(.name == "h4") | .state == "offline"' "$tmp/more.json" >/dev/null || fail "h4 is lost"
+
 # With a policy, hosts to be drained are marked so.
 "$skein" plan make --snapshot "$tmp/s.json" --policy "$policies/maintenance_drain.lua" --drain h1 -o json >"$tmp/p.json"
 jq -e '[.body.steps[].actions[]] | length == 2' "$tmp/p.json" >/dev/null || fail "a policy with --drain"
@@ -66,6 +77,11 @@ safe --drain h1 --policy "$policies/maintenance_drain.lua"
 
 refuses 'no host "h9"; did you mean' plan make --snapshot "$tmp/s.json" --drain h9
 refuses 'no rule "apartt"; did you mean "apart"?' plan make --snapshot "$tmp/s.json" --remove-rule apartt
+refuses 'no host "h9"; did you mean' plan make --snapshot "$tmp/s.json" --fail h9
+echo '{"schema":"skein.snapshot/1","hosts":[],"hosts":[],"vms":[]}' >"$tmp/twice.json"
+refuses 'duplicate key "hosts"' plan make --snapshot "$tmp/twice.json" --fail h1
+echo '{"schema":"skein.snapshot/1","hosts":[],"vms":{}}' >"$tmp/odd.json"
+refuses 'vms: must be a list' plan make --snapshot "$tmp/odd.json" --fail h1
 refuses 'no host is in failure domain "dc/r"' plan make --snapshot "$tmp/s.json" --drain-domain dc/r
 refuses 'has a host "h4" already' plan make --snapshot "$tmp/s.json" --add-host "$tmp/h4.json" --add-host "$tmp/h4.json"
 refuses '--mode "balence"' plan make --snapshot "$tmp/s.json" --mode balence
