@@ -5,6 +5,7 @@
 
 #define DRAIN_MS 1000 /* what a link still carries when another takes over has arrived by then */
 #define GOODBYE_MAX 200
+#define FLUSH_BYTES 65536 /* more than that does not wait for the end of the turn */
 
 static void set_state(struct link *link, enum transport_link_state state)
 {
@@ -111,6 +112,10 @@ void link_flush(struct link *link)
         link->blocked = false;
         link->t->n_blocked--;
     }
+    if (link->waits) {
+        link->waits = false;
+        link->t->n_waiting--;
+    }
     while (link->wire != NULL) {
         int rc = wire_take(link->wire, &bytes, &len, &err);
         if (rc < 0)
@@ -143,7 +148,13 @@ int link_send(struct link *link, const void *bytes, size_t len, struct err *err)
                        wire_queued(link->wire));
     wire_queue(link->wire, WIRE_DATA, bytes, len);
     link->frames_out++;
-    if (!link->blocked)
+    if (link->blocked)
+        return 0;
+    if (!link->waits) {
+        link->waits = true;
+        link->t->n_waiting++;
+    }
+    if (wire_queued(link->wire) >= FLUSH_BYTES)
         link_flush(link);
     return 0;
 }
@@ -436,6 +447,8 @@ static void take_out(struct link *link)
     t->n_failed--;
     t->n_blocked -= link->blocked;
     link->blocked = false;
+    t->n_waiting -= link->waits;
+    link->waits = false;
     if (link->state != LINK_UP && link->state != LINK_DRAINING) {
         t->n_unjoined--;
         t->n_busy -= link->dialled;

@@ -120,6 +120,7 @@ int socket_connect(struct transport *t, const char *address, uint32_t *ret_route
     uint8_t id[256];
     size_t len = sizeof id;
     snprintf(endpoint, sizeof endpoint, "tcp://%s", address);
+    t->drained = false;
     if (zmq_connect(t->socket, endpoint) < 0)
         return zmq_failed(err, address);
     /* Choosing the id ourselves (ZMQ_CONNECT_ROUTING_ID) aborts when it is still in use. */
@@ -131,12 +132,16 @@ int socket_connect(struct transport *t, const char *address, uint32_t *ret_route
     return 0;
 }
 
-/* Both halves or none: after a failed id frame the payload would be taken for the next id. */
+/* Any call of ZeroMQ may take the signal that there is something to read, and leave it unread:
+ * after each `drained` is false until it was looked at again.
+ *
+ * Both halves or none: after a failed id frame the payload would be taken for the next id. */
 int socket_send(struct transport *t, uint32_t route, const void *bytes, size_t len, struct err *err)
 {
     uint8_t id[ROUTE_SIZE];
     int n;
     route_pack(route, id);
+    t->drained = false;
     do
         n = zmq_send(t->socket, id, sizeof id, ZMQ_SNDMORE | ZMQ_DONTWAIT);
     while (n < 0 && errno == EINTR);
@@ -160,6 +165,7 @@ void socket_drop(struct transport *t, const struct link *link)
     if (link->dialled) {
         char endpoint[TRANSPORT_ADDRESS_SIZE + 8];
         snprintf(endpoint, sizeof endpoint, "tcp://%s", link->address);
+        t->drained = false;
         zmq_disconnect(t->socket, endpoint); /* one link an endpoint: it drops them all */
     } else {
         socket_send(t, link->route, "", 0, NULL);
@@ -170,7 +176,10 @@ bool socket_readable(struct transport *t)
 {
     int events = 0;
     size_t len = sizeof events;
-    return zmq_getsockopt(t->socket, ZMQ_EVENTS, &events, &len) == 0 && (events & ZMQ_POLLIN) != 0;
+    if (zmq_getsockopt(t->socket, ZMQ_EVENTS, &events, &len) < 0)
+        return false;
+    t->drained = (events & ZMQ_POLLIN) == 0;
+    return !t->drained;
 }
 
 static void close_caller(struct transport *t, uint32_t id)
@@ -222,6 +231,7 @@ bool socket_receive(struct transport *t)
     zmq_msg_init(&id);
     zmq_msg_init(&body);
     bool got = zmq_msg_recv(&id, t->socket, ZMQ_DONTWAIT) >= 0;
+    t->drained = !got && errno == EAGAIN;
     if (got && zmq_msg_more(&id) && zmq_msg_recv(&body, t->socket, ZMQ_DONTWAIT) >= 0 &&
         route_unpack(zmq_msg_data(&id), zmq_msg_size(&id), &route)) {
         const char *address = zmq_msg_gets(&body, "Peer-Address");

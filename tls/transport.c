@@ -156,9 +156,18 @@ int transport_fd(const struct transport *t)
     return fd;
 }
 
+/* What was queued for one peer since the last turn is one record, and one message of ZeroMQ's. */
+static void send_waiting(struct transport *t)
+{
+    for (size_t i = 0; t->n_waiting > 0 && i < t->n_links; i++)
+        if (t->links[i]->waits && !t->links[i]->failed)
+            link_flush(t->links[i]);
+}
+
 bool transport_pending(struct transport *t)
 {
-    return t->more || t->n_failed > 0 || socket_readable(t);
+    send_waiting(t);
+    return t->more || t->n_failed > 0 || (!t->drained && socket_readable(t));
 }
 
 static void retry_blocked(struct transport *t)
@@ -176,6 +185,7 @@ bool transport_process(struct transport *t, msec now, unsigned budget)
     while (budget > 0 && socket_receive(t))
         budget--;
     retry_blocked(t);
+    send_waiting(t);
     links_reap(t);
     t->more = budget == 0 && socket_readable(t);
     return t->more;
@@ -228,6 +238,7 @@ msec transport_tick(struct transport *t, msec now)
     for (size_t i = 0; i < t->n_links; i++)
         next = MIN(next, link_tick(t->links[i]));
     retry_blocked(t);
+    send_waiting(t);
     links_reap(t);
     next = MIN(next, dials_tick(t));
     transport_want(t, next);

@@ -12,10 +12,11 @@
  * order within one link; what was on its way when a link breaks is lost.
  *
  * Not thread-safe; owned by one loop, which it knows nothing of: watch transport_fd for reading
- * (edge-triggered: before sleeping ask transport_pending), call transport_process when there may be
- * something, transport_tick at the moment that it named. Callbacks run inside these two alone;
- * they may call transport_send, _dial, _undial, _close and the queries.
- * now is a monotonic clock in milliseconds, the same for all calls. */
+ * (edge-triggered: before sleeping ask transport_pending), call transport_process when it is
+ * readable or something is pending, transport_tick at the moment that it named. Callbacks run
+ * inside these two alone; they may call transport_send, _dial, _undial, _close and the queries.
+ * Frames to one peer go together: at the end of these two, or when transport_pending is asked. now
+ * is a monotonic clock in milliseconds, the same for all calls. */
 #ifndef SKEIN_TLS_TRANSPORT_H
 #define SKEIN_TLS_TRANSPORT_H
 

@@ -47,7 +47,9 @@ struct link {
     uint64_t sequence; /* the dialler's number, ours or theirs */
     uint32_t route;
     enum transport_link_state state;
-    bool dialled, blocked;
+    bool dialled;
+    bool blocked; /* ZeroMQ takes no more now */
+    bool waits;   /* what was queued goes at the end of the turn */
     char address[TRANSPORT_ADDRESS_SIZE];
     struct dial *dial; /* dialled by us, and still wanted */
     struct wire *wire; /* owned; NULL while LINK_CONNECTING */
@@ -68,14 +70,15 @@ struct transport {
     void *zmq, *socket;
     struct creds *creds;
     struct link **links;
-    size_t n_links, cap_links, n_unjoined, n_failed, n_blocked;
+    size_t n_links, cap_links, n_unjoined, n_failed, n_blocked, n_waiting;
     struct dial **dials;
     size_t n_dials, cap_dials, n_busy; /* n_busy: dialled and not joined yet */
     struct route *routes[TABLE_SIZE];
     struct link *hosts[TABLE_SIZE];
     uint64_t next_id, random;
     msec now, deadline, next_sweep;
-    bool more; /* the last process stopped at its budget */
+    bool more;    /* the last process stopped at its budget */
+    bool drained; /* nothing was left to read, and no call since may have taken its signal */
 };
 
 /* socket.c */

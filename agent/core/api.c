@@ -516,6 +516,11 @@ static void advance(struct api *api, struct api_context *c, struct call *at)
     }
 }
 
+bool api_waits(const struct api *api)
+{
+    return api->n > 0;
+}
+
 void api_tick(struct api *api, struct api_context *c)
 {
     /* From the end: what takes a place that became free was looked at or is new. */

@@ -43,5 +43,6 @@ void api_relayed(struct api *api, struct api_context *c, const char *from, uint6
 void api_reply(struct api *api, struct api_context *c, const char *from, const Skein__Reply *reply);
 void api_proposed(struct api *api, struct api_context *c, uint64_t token, const struct err *err);
 void api_tick(struct api *api, struct api_context *c);
+bool api_waits(const struct api *api); /* a call waits for api_tick or an answer */
 
 #endif

@@ -790,6 +790,17 @@ void exec_item(const struct exec *e, size_t i, struct exec_item *ret)
                               .progress = a->progress};
 }
 
+bool exec_waits(const struct exec *e)
+{
+    for (size_t i = 0; i < e->n; i++) {
+        const struct action *a = e->actions[i];
+        bool open = a->state == EXEC_NEEDS_OPERATOR && !a->settled;
+        if (a->loaded || open || !action_is_terminal(a) || !a->record->reported)
+            return true;
+    }
+    return false;
+}
+
 size_t exec_active(const struct exec *e)
 {
     size_t n = 0;

@@ -90,6 +90,7 @@ struct exec_item {
 
 size_t exec_count(const struct exec *e);
 void exec_item(const struct exec *e, size_t i, struct exec_item *ret);
+bool exec_waits(const struct exec *e);    /* for exec_tick: something is not told or not ended */
 size_t exec_active(const struct exec *e); /* moves leaving now */
 
 #endif

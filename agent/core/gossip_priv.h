@@ -20,11 +20,12 @@
  * 30 us of a core at both ends, as much as a summary. */
 #define FLUSH_EVERY 400
 #define FLUSH_BYTES (64u << 10) /* no longer than that: a frame is at most 1 MiB */
-/* A neighbour that has been silent this long is asked. */
-#define PING_AFTER 1000
+/* A neighbour that has been silent this long is asked; most of what an agent at rest says is this.
+ */
+#define PING_AFTER 1400
 /* A neighbour that has not answered for so long is suspected. A pause of 2.5 s (a host that swaps,
  * a guest that is moved) must not do it; one that has stopped for good must be known within 5 s:
- * PING_AFTER + this + a second for votes on a busy machine. */
+ * PING_AFTER + this, and some tenths for votes; the majority's median is half a second sooner. */
 #define SUSPECT_AFTER 3200
 /* A neighbour whose link broke may redial: a process that crashed is back within a second or two at
  * best, and its death should be known within 3 s. */

@@ -499,6 +499,26 @@ static void frame_received(struct node *node, struct step *s, const char *from,
     }
 }
 
+/* ---- time ---- */
+
+/* The planner looks around all the time; the others have nothing to do but for what they began. */
+static bool is_busy(const struct node *node)
+{
+    return duty_leads(node->duty) || exec_waits(node->exec) || reserve_waits(node->reserve) ||
+           api_waits(node->api);
+}
+
+msec node_deadline(const struct node *node, msec now)
+{
+    if (is_busy(node))
+        return now;
+    msec due = MIN(membership_deadline(node->membership), node->look_at);
+    due = MIN(due, MIN(node->summary_at, node->detail_at));
+    if (node->observing == 0)
+        due = MIN(due, node->observe_at);
+    return MAX(due, now);
+}
+
 /* ---- events ---- */
 
 static void tick(struct node *node, struct step *s)

@@ -20,6 +20,10 @@ void node_free(struct node *node);
 void node_step(struct node *node, const struct event *event, struct moment now,
                struct effects *out);
 
+/* mono: when EVENT_TICK is due, as things stand; any step may bring it forward. now: at once, or as
+ * soon as the shell likes (100 ms): something is under way. */
+msec node_deadline(const struct node *node, msec now);
+
 /* Borrowed, until the next step. */
 const struct state *node_state(const struct node *node);
 const char *node_planner(const struct node *node); /* "" when none is known */

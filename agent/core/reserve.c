@@ -758,6 +758,11 @@ void reserve_tick(struct reserve *r, struct step *s)
             r->looks[i] = r->looks[--r->n_looks];
 }
 
+bool reserve_waits(const struct reserve *r)
+{
+    return r->n > 0 || r->n_looks > 0;
+}
+
 size_t reserve_count(const struct reserve *r)
 {
     return r->n;

@@ -49,6 +49,7 @@ struct reserve_item {
     msec expires_wall;
 };
 
+bool reserve_waits(const struct reserve *r); /* for reserve_tick: something is held or looked at */
 size_t reserve_count(const struct reserve *r);
 void reserve_item(const struct reserve *r, size_t i, struct reserve_item *ret);
 

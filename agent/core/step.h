@@ -180,7 +180,7 @@ uint64_t step_random(struct step *s);
 void step_random_hex(struct step *s, char *ret, size_t digits); /* NUL-terminated */
 
 enum event_kind {
-    EVENT_TICK,      /* at least every 100 ms */
+    EVENT_TICK,      /* 100 ms after node_deadline at the latest */
     EVENT_PEER_UP,   /* host */
     EVENT_PEER_DOWN, /* host */
     EVENT_FRAME,     /* host, frame: authenticated sender, decoded and bounded */

@@ -36,7 +36,7 @@
 #include "proto/util.h"
 #include "tls/file.h"
 
-#define TICK_MS 100
+#define TICK_MS 100           /* the node is ticked at multiples of it, when something is due */
 #define LEAVE_MS 100          /* what was handed to ZeroMQ is in the kernel by then */
 #define TRIM_AFTER_MS 10000   /* by then the first observation, links and an election are over */
 #define REFUSED_EVERY_MS 1000 /* strangers at the port are logged at most once in this time */
@@ -52,6 +52,7 @@ struct agent {
     const struct config *config;
     uv_loop_t loop;
     uv_timer_t tick, trim, left;
+    msec began, tick_at; /* mono: of the loop's clock; when the tick is set to */
     uv_signal_t on_term, on_int, on_hup;
     uint64_t incarnation;
     char *store_path;
@@ -102,6 +103,19 @@ static struct moment now_of(const struct agent *a)
     return (struct moment){.mono = (msec)uv_now(&a->loop), .wall = wall_now()};
 }
 
+static void tick(uv_timer_t *timer);
+
+/* What is due within TICK_MS is done in one go; in a tick for which nothing is due nobody wakes. */
+static void set_tick(struct agent *a)
+{
+    msec now = (msec)uv_now(&a->loop), due = MAX(node_deadline(a->node, now), now + 1);
+    msec at = a->began + (due - a->began + TICK_MS - 1) / TICK_MS * TICK_MS;
+    if (at == a->tick_at || a->tick.data == NULL || a->stopping)
+        return;
+    a->tick_at = at;
+    uv_timer_start(&a->tick, tick, (uint64_t)(at - now), 0);
+}
+
 static void step(struct agent *a, const struct event *event)
 {
     struct effects effects = {0};
@@ -110,11 +124,13 @@ static void step(struct agent *a, const struct event *event)
     struct moment now = now_of(a);
     node_step(a->node, event, now, &effects);
     performer_take(a->performer, now.wall, &effects);
+    set_tick(a);
 }
 
 static void tick(uv_timer_t *timer)
 {
     struct agent *a = timer->data;
+    a->tick_at = 0;
     step(a, &(struct event){.kind = EVENT_TICK});
     if (!a->stopping)
         agent_audit_tick(a->audit, now_of(a));
@@ -805,7 +821,8 @@ static int open_all(struct agent *a, struct err *err)
         return rc;
     uv_timer_init(&a->loop, &a->tick);
     a->tick.data = a;
-    uv_timer_start(&a->tick, tick, 0, TICK_MS);
+    a->began = (msec)uv_now(&a->loop);
+    uv_timer_start(&a->tick, tick, 0, 0);
     uv_timer_init(&a->loop, &a->trim);
     a->trim.data = a;
     uv_timer_start(&a->trim, trim, TRIM_AFTER_MS, 0);

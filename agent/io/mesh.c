@@ -30,6 +30,8 @@ struct mesh {
     uv_check_t check;
     uv_idle_t idle;
     uv_timer_t timer;
+    msec timer_at;           /* QUANTITY_UNKNOWN: not set */
+    bool readable;           /* the socket's descriptor says that there may be something */
     struct waiting *waiting; /* in their order */
     size_t n_waiting, cap_waiting, waiting_bytes;
     unsigned open_handles;
@@ -49,14 +51,16 @@ static void on_idle(uv_idle_t *idle)
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
-    (void)poll;
+    struct mesh *mesh = poll->data;
     (void)status;
-    (void)events; /* check does the work */
+    (void)events;
+    mesh->readable = true; /* check does the work */
 }
 
 static void on_timer(uv_timer_t *timer)
 {
     struct mesh *mesh = timer->data;
+    mesh->timer_at = QUANTITY_UNKNOWN;
     transport_tick(mesh->transport, mono_now(mesh));
 }
 
@@ -66,13 +70,19 @@ static void on_prepare(uv_prepare_t *prepare)
     struct mesh *mesh = prepare->data;
     if (transport_pending(mesh->transport))
         uv_idle_start(&mesh->idle, on_idle);
-    msec wait = transport_deadline(mesh->transport) - mono_now(mesh);
-    uv_timer_start(&mesh->timer, on_timer, (uint64_t)MAX(wait, (msec)0), 0);
+    msec at = transport_deadline(mesh->transport);
+    if (at == mesh->timer_at)
+        return;
+    mesh->timer_at = at;
+    uv_timer_start(&mesh->timer, on_timer, (uint64_t)MAX(at - mono_now(mesh), (msec)0), 0);
 }
 
 static void on_check(uv_check_t *check)
 {
     struct mesh *mesh = check->data;
+    if (!mesh->readable && !uv_is_active((uv_handle_t *)&mesh->idle))
+        return;
+    mesh->readable = false;
     bool more = transport_process(mesh->transport, mono_now(mesh), MESH_BUDGET);
     if (!more)
         uv_idle_stop(&mesh->idle);
@@ -197,6 +207,7 @@ int mesh_open(const struct mesh_conf *conf, struct mesh **ret, struct err *err)
 {
     struct mesh *mesh = xcalloc(1, sizeof *mesh);
     mesh->conf = *conf;
+    mesh->timer_at = QUANTITY_UNKNOWN;
     uv_update_time(conf->loop);
     int rc = transport_open(mesh, err);
     if (rc < 0) {

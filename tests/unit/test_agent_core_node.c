@@ -158,11 +158,43 @@ static void the_clock_does_not_waver(void **state)
     node_free(o.node);
 }
 
+/* An agent that neither plans nor moves anything is woken for what is due alone; the planner, and
+ * one whose caller waits, at every tick. */
+static void at_rest_little_is_due(void **state)
+{
+    (void)state;
+    struct one o;
+    unsigned ticks = 0;
+    begin(&o);
+    assert_int_equal(node_deadline(o.node, o.now), o.now);
+    give(&o, &(struct event){.kind = EVENT_ROLE, .term = 2, .leader = "hv2"});
+    give(&o, &(struct event){.kind = EVENT_PEER_UP, .host = "hv2"});
+    tick_until(&o, 2000);
+    observed(&o, 0);
+    for (msec end = o.now + 10000; o.now < end; o.now += 100) {
+        if (node_deadline(o.node, o.now) > o.now)
+            continue;
+        give(&o, &(struct event){.kind = EVENT_TICK});
+        ticks++;
+        if (o.observing != 0)
+            observed(&o, 0);
+    }
+    assert_in_range(ticks, 10, 50); /* of a hundred */
+    Skein__ApiCall call = SKEIN__API_CALL__INIT;
+    call.method = (char *)"GET";
+    call.path = (char *)"/v1/plans"; /* the planner's to answer */
+    give(&o, &(struct event){.kind = EVENT_API, .token = 2, .call = &call});
+    assert_null(o.answer);
+    assert_int_equal(node_deadline(o.node, o.now), o.now);
+    node_free(o.node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_planned_before_the_worlds_time_is_known),
         cmocka_unit_test(the_clock_does_not_waver),
+        cmocka_unit_test(at_rest_little_is_due),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
