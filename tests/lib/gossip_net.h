@@ -227,7 +227,7 @@ static inline void net_do_dial(struct net *net, uint32_t from, uint32_t to)
 /* Both ends lose the link: at once here, a moment later there. */
 static inline void net_break(struct net *net, uint32_t a, uint32_t b, usec after)
 {
-    for (int end = 0; end < 2; end++) {
+    for (int end = 0; end < 2 && b < net->n; end++) { /* nobody is called so any more: a clone */
         uint32_t node = end == 0 ? a : b, peer = end == 0 ? b : a;
         struct net_link *link = net_link(&net->nodes[node], peer);
         if (link != NULL)
@@ -323,7 +323,7 @@ static inline void net_step(struct net *net, uint32_t at, const struct gossip_ev
 static inline void net_linked(struct net *net, uint32_t a, uint32_t b)
 {
     uint64_t life = ++net->lives;
-    for (int end = 0; end < 2; end++) {
+    for (int end = 0; end < 2 && b < net->n; end++) { /* nobody is called so any more: a clone */
         uint32_t node = end == 0 ? a : b, peer = end == 0 ? b : a;
         struct net_node *n = &net->nodes[node];
         ARRAY_RESERVE(n->links, n->cap_links, n->n_links + 1);
