@@ -43,6 +43,7 @@ enum settled {
     SETTLED_HALTED,  /* the migration left it paused here, and nothing of it is there */
     SETTLED_DOUBLE,  /* it runs there; what the migration left paused here is in the way */
     SETTLED_BROKEN,  /* post-copy broke: its memory is on both hosts, and it can go on */
+    SETTLED_LOST,    /* post-copy broke, and what had gone on there is gone */
     SETTLED_ELSEWHERE,
     SETTLED_GONE, /* neither here nor there */
     SETTLED_ODD,  /* both sides say what they have, and it makes no sense */

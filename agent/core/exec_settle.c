@@ -164,7 +164,8 @@ enum settled settle_decide(const struct action *a)
                    ? SETTLED_MOVED
                    : SETTLED_NOT;
     if (broken_postcopy(here) && action_has_started(a))
-        return there->present ? SETTLED_BROKEN : SETTLED_ODD;
+        return at_rest(there) || there->state == SKEIN__VM_STATE__VM_CRASHED ? SETTLED_LOST
+                                                                             : SETTLED_BROKEN;
     if (here->job)
         return SETTLED_NOT;
     if (!action_has_started(a)) {
@@ -342,6 +343,7 @@ static msec patience_for(enum settled what, bool started)
     case SETTLED_STOPPED:
     case SETTLED_HALTED:
     case SETTLED_DOUBLE:
+    case SETTLED_LOST:
     case SETTLED_ODD:
         break;
     }
@@ -409,6 +411,11 @@ static void conclude(struct action *a, struct step *s)
     case SETTLED_BROKEN:
         if (sure)
             recover(a, s);
+        break;
+    case SETTLED_LOST:
+        if (sure)
+            action_needs_operator(a, s,
+                                  "post-copy lost the copy that had gone on at the destination");
         break;
     case SETTLED_ELSEWHERE:
         if (sure)

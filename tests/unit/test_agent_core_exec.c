@@ -1,4 +1,5 @@
 /* The whole acting side under random schedules, and each journal write as a place to die. */
+#include "agent/core/exec_action.h"
 #include "tests/unit/acting_world.h"
 
 static bool all_ended(struct world *w)
@@ -263,6 +264,40 @@ static void a_silent_destination_is_asked_through_its_hypervisor(void **state)
     for (int i = 0; i < 2; i++)
         assert_true(!w.ended[i] || w.end_state[i] == EXEC_DONE);
     world_done(&w);
+}
+
+/* What is left of a post-copy that broke goes on only where there is a copy to send it to. */
+static void a_broken_postcopy_needs_its_destination(void **state)
+{
+    (void)state;
+    static const struct {
+        bool present;
+        Skein__VmState state;
+        enum settled want;
+    } there[] = {
+        {true, SKEIN__VM_STATE__VM_RUNNING, SETTLED_BROKEN},
+        {true, SKEIN__VM_STATE__VM_PAUSED, SETTLED_BROKEN},
+        {true, SKEIN__VM_STATE__VM_INCOMING, SETTLED_BROKEN},
+        {true, SKEIN__VM_STATE__VM_STOPPED, SETTLED_LOST},
+        {true, SKEIN__VM_STATE__VM_CRASHED, SETTLED_LOST},
+        {false, SKEIN__VM_STATE__VM_STOPPED, SETTLED_LOST},
+    };
+    Skein__JournalRecord record = SKEIN__JOURNAL_RECORD__INIT;
+    record.state = SKEIN__JOURNAL_STATE__JOURNAL_STARTED;
+    for (size_t i = 0; i < ARRAY_SIZE(there); i++) {
+        struct action a = {.record = &record, .journaled = true};
+        a.here = (struct glance){.done = true,
+                                 .known = true,
+                                 .seen = {.present = true,
+                                          .state = SKEIN__VM_STATE__VM_PAUSED,
+                                          .persistent = true,
+                                          .job = true}};
+        snprintf(a.here.seen.reason, sizeof a.here.seen.reason, "%s", HV_REASON_POSTCOPY_FAILED);
+        a.there = (struct glance){.done = true,
+                                  .known = true,
+                                  .seen = {.present = there[i].present, .state = there[i].state}};
+        assert_int_equal(settle_decide(&a), there[i].want);
+    }
 }
 
 /* It is not said to have moved, nor waited for for ever: it runs here. */
@@ -589,6 +624,7 @@ int main(void)
         cmocka_unit_test(an_agent_that_died_adopts_its_job),
         cmocka_unit_test(an_order_still_on_its_way_is_waited_for),
         cmocka_unit_test(a_silent_destination_is_asked_through_its_hypervisor),
+        cmocka_unit_test(a_broken_postcopy_needs_its_destination),
         cmocka_unit_test(a_destination_that_is_gone_ends_the_attempt),
         cmocka_unit_test(death_at_every_journal_write),
         cmocka_unit_test(schedules_that_once_failed),
