@@ -12,6 +12,7 @@
 
 #define CALLS_MAX 256        /* that wait at once; more are refused */
 #define RESEND_MS 200        /* to the new planner, when the one asked said it is none */
+#define ELECTION_MS 5000     /* for a planner, when there is none yet */
 #define STATUS_WAIT_MS 2000  /* for the planner's part of a status; then without */
 #define RELAY_MARGIN_MS 1000 /* the planner's own timeout arrives before the asker's ends */
 #define TARGET_MAX 1024      /* bytes of a path, and of a query */
@@ -150,6 +151,15 @@ static bool planner_reachable(const struct api_context *c, struct err *err)
     return false;
 }
 
+/* Nobody was asked, or one who was not the planner: nothing was done, so that asking the next one
+ * is safe. Takes what call holds. */
+static void ask_again(struct api *api, struct api_context *c, struct call *call)
+{
+    call->stage = CALL_RESEND;
+    call->resend_at = c->step->now.mono + RESEND_MS;
+    api_add_call(api, call);
+}
+
 /* Takes what call holds. */
 static void relay(struct api *api, struct api_context *c, struct call *call)
 {
@@ -177,7 +187,9 @@ static Skein__ApiCall *copy_call(const struct api_request *r)
 int api_hand_on(struct api *api, struct api_context *c, const struct caller *caller,
                 const struct api_request *r, bool merges_status, struct err *err)
 {
-    if (!planner_reachable(c, err) || !api_can_wait(api, err))
+    bool reachable = planner_reachable(c, err);
+    bool waits = !reachable && !merges_status && c->step->now.mono < caller->planner_by;
+    if ((!reachable && !waits) || !api_can_wait(api, err))
         return -(int)err->code;
     struct call call = {
         .caller = *caller,
@@ -186,7 +198,10 @@ int api_hand_on(struct api *api, struct api_context *c, const struct caller *cal
     };
     if (merges_status)
         call.caller.deadline = MIN(caller->deadline, c->step->now.mono + STATUS_WAIT_MS);
-    relay(api, c, &call);
+    if (waits)
+        ask_again(api, c, &call);
+    else
+        relay(api, c, &call);
     return 0;
 }
 
@@ -317,9 +332,12 @@ static void read_at_planner(struct api *api, struct api_context *c, const struct
                             const struct api_request *r, const struct route *route)
 {
     struct err err = {0};
+    struct caller now = *caller;
+    if (route->place == BETTER)
+        now.planner_by = 0;
     if (api_leads(c))
         show(c, caller, r, route->show);
-    else if (api_hand_on(api, c, caller, r, false, &err) == 0)
+    else if (api_hand_on(api, c, &now, r, false, &err) == 0)
         return;
     else if (route->place == BETTER)
         show(c, caller, r, route->show);
@@ -384,7 +402,9 @@ static void serve(struct api *api, struct api_context *c, const struct caller *c
 
 void api_call(struct api *api, struct api_context *c, uint64_t token, const Skein__ApiCall *call)
 {
-    struct caller caller = {.token = token, .deadline = c->step->now.mono + API_TIMEOUT_MS};
+    msec now = c->step->now.mono;
+    struct caller caller = {
+        .token = token, .deadline = now + API_TIMEOUT_MS, .planner_by = now + ELECTION_MS};
     serve(api, c, &caller, call);
 }
 
@@ -409,14 +429,6 @@ void api_relayed(struct api *api, struct api_context *c, const char *from, uint6
 }
 
 /* ---- what was waited for ---- */
-
-/* It was not the planner: nothing was done, so that asking the next one is safe. */
-static void ask_again(struct api *api, struct api_context *c, struct call *call)
-{
-    call->stage = CALL_RESEND;
-    call->resend_at = c->step->now.mono + RESEND_MS;
-    api_add_call(api, call);
-}
 
 static void give_answer(struct api_context *c, const struct call *call,
                         const Skein__ApiAnswer *given)
@@ -505,8 +517,7 @@ static void advance(struct api *api, struct api_context *c, struct call *at)
         call_done(&call);
         return;
     }
-    bool again = (at->stage == CALL_RESEND && now >= at->resend_at && c->leader[0] != '\0') ||
-                 leader_changed(c, at);
+    bool again = (at->stage == CALL_RESEND && now >= at->resend_at) || leader_changed(c, at);
     if (again) {
         struct call call = api_take_call(api, at);
         serve(api, c, &call.caller, call.call);

@@ -21,11 +21,12 @@ struct caller {
     char host[HV_NAME_MAX]; /* remote: the agent ... */
     uint64_t id;            /* ... and its request */
     msec deadline;          /* mono */
+    msec planner_by;        /* mono: how long it waits for a planner to be elected; 0: not at all */
 };
 
 enum call_stage {
     CALL_RELAYED,  /* the planner was asked: key is the request's id */
-    CALL_RESEND,   /* the planner will be asked at resend_at */
+    CALL_RESEND,   /* the planner, if there is one, will be asked at resend_at */
     CALL_PROPOSED, /* an envelope was proposed: key is the proposal's token */
     CALL_PLANNING, /* a request is in the state: its plan or the reason why there is none */
 };

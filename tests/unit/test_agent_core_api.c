@@ -667,13 +667,43 @@ static void test_relay(void **unused _unused_)
     world_free(w);
 }
 
-static void test_relay_needs_a_planner(void **unused _unused_)
+/* Waits for an election that brings nobody. */
+static void call_in_vain(struct world *w)
+{
+    call(w, "GET", "/v1/plans", NULL, NULL);
+    for (msec end = w->step.now.mono + 4900; w->step.now.mono < end; w->step.now.mono += 100) {
+        api_tick(w->api, &w->c);
+        assert_int_equal(w->out.n, 0);
+    }
+    w->step.now.mono += 400;
+    api_tick(w->api, &w->c);
+}
+
+/* An election is under way, or the agent has just started: what comes meanwhile waits for it. */
+static void test_relay_waits_for_an_election(void **unused _unused_)
 {
     struct world *w = world_new("");
     call(w, "GET", "/v1/plans", NULL, NULL);
+    for (int i = 0; i < 30; i++) {
+        w->step.now.mono += 100;
+        api_tick(w->api, &w->c);
+        assert_int_equal(w->out.n, 0);
+    }
+    w->c.leader = "hv2";
+    w->step.now.mono += 250;
+    api_tick(w->api, &w->c);
+    reply(w, asked(w, "hv2"), 200, "{\"plans\":[],\"total\":0}", NULL);
+    json_decref(answered(w, 200));
+    world_free(w);
+}
+
+static void test_relay_needs_a_planner(void **unused _unused_)
+{
+    struct world *w = world_new("");
+    call_in_vain(w);
     assert_refused(w, 503, "UNAVAILABLE", "no planner is elected");
     w->c.leader = "hv3"; /* never linked */
-    call(w, "GET", "/v1/plans", NULL, NULL);
+    call_in_vain(w);
     assert_refused(w, 503, "UNAVAILABLE", "hv1 does not hear of the planner hv3");
     call(w, "GET", "/v1/vms", NULL, NULL); /* better than nothing */
     _cleanup_json_ json_t *o = answered(w, 200);
@@ -818,6 +848,7 @@ int main(void)
         cmocka_unit_test(test_migrate_too_slow),
         cmocka_unit_test(test_relay),
         cmocka_unit_test(test_relay_needs_a_planner),
+        cmocka_unit_test(test_relay_waits_for_an_election),
         cmocka_unit_test(test_relay_follows_the_planner),
         cmocka_unit_test(test_relayed_command),
         cmocka_unit_test(test_answers_to_others),

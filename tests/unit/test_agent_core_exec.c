@@ -270,6 +270,7 @@ static void a_silent_destination_is_asked_through_its_hypervisor(void **state)
 static void a_broken_postcopy_needs_its_destination(void **state)
 {
     (void)state;
+
     static const struct {
         bool present;
         Skein__VmState state;
@@ -282,6 +283,7 @@ static void a_broken_postcopy_needs_its_destination(void **state)
         {true, SKEIN__VM_STATE__VM_CRASHED, SETTLED_LOST},
         {false, SKEIN__VM_STATE__VM_STOPPED, SETTLED_LOST},
     };
+
     Skein__JournalRecord record = SKEIN__JOURNAL_RECORD__INIT;
     record.state = SKEIN__JOURNAL_STATE__JOURNAL_STARTED;
     for (size_t i = 0; i < ARRAY_SIZE(there); i++) {
