@@ -11,6 +11,9 @@
                            */
 #define HIGH_WATER_IN 256 /* messages of at most 8 KiB */
 #define BACKLOG 1024
+#define SHARE 8 /* of the links: what callers of one address may take before they join */
+#define SHARE_MIN 16
+#define STRANGER_MS 2000 /* joining takes some 20 ms, a second on a crowded machine */
 #define RECONNECT_MS 250 /* libzmq's own retries, within our connect_ms */
 
 static int zmq_failed(struct err *err, const char *what)
@@ -188,17 +191,62 @@ static void close_caller(struct transport *t, uint32_t id)
     socket_send(t, id, "", 0, NULL);
 }
 
+/* Callers that have not joined yet: how many come from there, and the oldest, of them or of all. */
+struct strangers {
+    size_t same;
+    struct link *oldest_same, *oldest;
+};
+
+static struct strangers strangers_of(const struct transport *t, const char *address)
+{
+    struct strangers s = {0};
+    for (size_t i = 0; i < t->n_links; i++) {
+        struct link *link = t->links[i];
+        bool same = strcmp(link->address, address) == 0;
+        if (link->dialled || link->failed || link->state >= LINK_UP)
+            continue;
+        if (s.oldest == NULL || link->born < s.oldest->born)
+            s.oldest = link;
+        if (same && (s.oldest_same == NULL || link->born < s.oldest_same->born))
+            s.oldest_same = link;
+        s.same += same;
+    }
+    return s;
+}
+
+/* Whoever only fills places must not keep others out: one address has a share of them, and a caller
+ * that has had time to join makes way, when there is no room, for the next. */
+static bool has_room(const struct transport *t, const char *address, struct err *err)
+{
+    const struct transport_conf *conf = &t->conf;
+    size_t share = MAX(conf->max_links / SHARE, (unsigned)SHARE_MIN);
+    bool full = t->n_links >= conf->max_links || t->n_unjoined >= conf->max_links / 2;
+    if (!full && t->n_unjoined < share)
+        return true;
+    struct strangers s = strangers_of(t, address);
+    if (!full && s.same < share)
+        return true;
+    struct link *way = s.same >= share ? s.oldest_same : s.oldest;
+    if (way != NULL && t->now - way->born >= STRANGER_MS) {
+        link_fail(way, ERR_CAPACITY, "not joined for %d ms, it made way for another caller",
+                  STRANGER_MS);
+        return true;
+    }
+    err_set(err, ERR_CAPACITY,
+            "%zu links, %zu of them not joined, %zu of these from there: no room for another",
+            t->n_links, t->n_unjoined, s.same);
+    return false;
+}
+
 /* An id never seen says that it has connected. */
 static void accept_caller(struct transport *t, uint32_t id, const char *address)
 {
     struct err err = {0};
-    if (t->n_links < t->conf.max_links && t->n_unjoined < t->conf.max_links / 2) {
+    if (has_room(t, address, &err)) {
         link_connected(link_new(t, false, id, address));
         return;
     }
     close_caller(t, id);
-    err_set(&err, ERR_CAPACITY, "%zu links, %zu of them not joined: no room for another",
-            t->n_links, t->n_unjoined);
     if (t->conf.on_refused != NULL)
         t->conf.on_refused(t->conf.arg, address, &err);
 }

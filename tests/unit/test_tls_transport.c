@@ -709,6 +709,31 @@ static void silent_callers_are_dropped(void **state)
     assert_int_equal(links_of(a), 0);
 }
 
+/* Those who only fill the places of one address do not keep others of it out for long. */
+static void silent_callers_make_way(void **state)
+{
+    (void)state;
+    struct node *a = node_make(&world_one, "hv1"), *b = node_new(&world_one, "hv2");
+    struct transport_conf conf = conf_of(a);
+    conf.max_links = 64;
+    node_start_with(a, &conf);
+    int fds[20];
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = caller_connect(a);
+    run_until(a->refusals == 4); /* 16 for one address */
+    assert_non_null(strstr(a->refused_why, "16 of these from there: no room"));
+    assert_int_equal(links_of(a), 16);
+    dial(b, a);
+    run_until(linked(a, b));
+    assert_non_null(strstr(a->refused_why, "made way"));
+    assert_int_equal(links_of(a), 16);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+    run_until(links_of(a) == 1);
+    assert_true(linked(a, b));
+    assert_int_equal(a->downs, 0);
+}
+
 /* hv2 knows that the link hv1 dialled is dead, hv1 does not, and would prefer it: hv2's new link
  * must win all the same, and stay. */
 static void half_dead_link_gives_way(void **state)
@@ -920,6 +945,7 @@ int main(void)
         cmocka_unit_test_teardown(self_signed_is_refused, stop_all),
         cmocka_unit_test_teardown(garbage_is_refused, stop_all),
         cmocka_unit_test_teardown(silent_callers_are_dropped, stop_all),
+        cmocka_unit_test_teardown(silent_callers_make_way, stop_all),
         cmocka_unit_test_teardown(silent_peers_are_given_up, stop_all),
         cmocka_unit_test_teardown(half_dead_link_gives_way, stop_all),
         cmocka_unit_test_teardown(own_slowness_blames_nobody, stop_all),
