@@ -173,47 +173,6 @@ static int64_t even_estimate(const struct state *s, int i, int64_t amount, int f
     return (int64_t)(after * (double)e->weight) - now->cost;
 }
 
-static int64_t distance(const struct instance *in, int from, int to)
-{
-    if (in->distance == NULL)
-        return 0;
-    return in->distance_weight * in->distance[(size_t)from * (size_t)in->n_hosts + (size_t)to];
-}
-
-/* What being on host instead of at home costs. */
-static int64_t away_cost(const struct instance *in, int vm, int host)
-{
-    if (host == in->initial[vm])
-        return 0;
-    int64_t cost = distance(in, in->initial[vm], host);
-    if (in->move_cost != NULL)
-        cost += in->move_cost[vm];
-    if (in->pair_cost != NULL)
-        cost += in->pair_cost(in->pair_ctx, vm, host);
-    return cost;
-}
-
-/* Most moves of any service, were vm's service to have `change` more. */
-static int most_moves_after(const struct state *s, int vm, int change)
-{
-    int moves = s->service_moves[s->in->service[vm]];
-    if (change > 0)
-        return MAX(s->most_moves, moves + 1);
-    bool only_one = moves == s->most_moves && s->moves_histogram[moves] == 1;
-    return only_one ? s->most_moves - 1 : s->most_moves;
-}
-
-static int64_t service_delta(const struct state *s, int vm, int host)
-{
-    const struct instance *in = s->in;
-    if (in->service_weight == 0 || in->service == NULL)
-        return 0;
-    int change = (host != in->initial[vm]) - (s->at[vm] != in->initial[vm]);
-    if (change == 0)
-        return 0;
-    return in->service_weight * (most_moves_after(s, vm, change) - s->most_moves);
-}
-
 /* ---- rules ---- */
 
 static int64_t rule_delta(const struct state *s, int rule, bool as_other, int da, int db)
@@ -430,7 +389,7 @@ static int64_t plain_delta(const struct state *s, int vm, int host)
     int64_t delta = cost_of_host(in, from, a, s->n_on[from] - 1) +
                     cost_of_host(in, host, b, s->n_on[host] + 1) - s->host_cost[from] -
                     s->host_cost[host];
-    return delta + away_cost(in, vm, host) - away_cost(in, vm, from) + service_delta(s, vm, host);
+    return delta + state_travel_delta(s, vm, host);
 }
 
 int64_t state_cost_delta(struct state *s, int vm, int host)
@@ -442,31 +401,6 @@ int64_t state_cost_delta(struct state *s, int vm, int host)
     for (int i = 0; i < in->n_even; i++)
         delta += even_estimate(s, i, demand[in->even[i].resource], s->at[vm], host);
     return delta;
-}
-
-int64_t state_extra_after(const struct state *s, int host, int enters, int leaves)
-{
-    const struct instance *in = s->in;
-    size_t n = (size_t)in->n_resources;
-    int n_on = s->n_on[host] + (enters >= 0) - (leaves >= 0);
-    int64_t cost = in->open_cost != NULL && n_on > 0 ? in->open_cost[host] : 0;
-    if (in->n_balances == 0)
-        return cost;
-    int64_t use[INSTANCE_RESOURCES_MAX];
-    for (size_t r = 0; r < n; r++) {
-        use[r] = s->use[(size_t)host * n + r];
-        if (enters >= 0)
-            use[r] += in->demand[(size_t)enters * n + r];
-        if (leaves >= 0)
-            use[r] -= in->demand[(size_t)leaves * n + r];
-    }
-    return cost + balance_cost(in, host, use);
-}
-
-int64_t state_travel_delta(const struct state *s, int vm, int host)
-{
-    return away_cost(s->in, vm, host) - away_cost(s->in, vm, s->at[vm]) +
-           service_delta(s, vm, host);
 }
 
 int64_t state_even_delta(const struct state *s, int v, int host, int w)
@@ -528,9 +462,7 @@ int64_t state_swap_delta(struct state *s, int v, int w)
     s->evaluations++;
     int64_t delta = cost_of_host(in, from, a, s->n_on[from]) +
                     cost_of_host(in, to, b, s->n_on[to]) - s->host_cost[from] - s->host_cost[to];
-    delta += away_cost(in, v, to) - away_cost(in, v, from);
-    delta += away_cost(in, w, from) - away_cost(in, w, to);
-    delta += service_delta(s, v, to) + service_delta(s, w, from);
+    delta += state_travel_delta(s, v, to) + state_travel_delta(s, w, from);
     for (int i = 0; i < in->n_even; i++) {
         int r = in->even[i].resource;
         delta += even_estimate(s, i, dv[r] - dw[r], from, to);
@@ -648,9 +580,12 @@ static void move_use(struct state *s, int vm, int to)
     s->n_on[from]--;
     s->n_on[to]++;
     const int hosts[2] = {from, to};
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < 2; k++) {
+        s->cost -= s->host_cost[hosts[k]];
         s->host_cost[hosts[k]] =
             cost_of_host(in, hosts[k], &s->use[(size_t)hosts[k] * n], s->n_on[hosts[k]]);
+        s->cost += s->host_cost[hosts[k]];
+    }
 }
 
 void state_move(struct state *s, int vm, int host)
@@ -659,7 +594,7 @@ void state_move(struct state *s, int vm, int host)
     if (s->at[vm] == host)
         return;
     const int64_t *demand = &in->demand[(size_t)vm * (size_t)in->n_resources];
-    s->cost += plain_delta(s, vm, host);
+    s->cost += state_travel_delta(s, vm, host);
     for (int i = 0; i < in->n_even; i++) {
         struct state_even after;
         s->cost += even_delta(s, i, demand[in->even[i].resource], s->at[vm], host, &after);

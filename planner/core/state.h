@@ -3,6 +3,8 @@
 #ifndef SKEIN_PLANNER_CORE_STATE_H
 #define SKEIN_PLANNER_CORE_STATE_H
 
+#include <stddef.h>
+
 #include "planner/core/instance.h"
 
 #define STATE_INFEASIBLE INT64_MAX
@@ -80,12 +82,9 @@ bool state_swap_fits(const struct state *s, int v, int w);
 int64_t state_swap_delta(struct state *s, int v, int w);
 bool state_share_set(const struct state *s, int v, int w);
 
-/* The parts of those changes, for searches that judge load and room themselves. What a host costs
- * beside load above its safety level, once `enters` is there and `leaves` is gone (-1: none); what
- * the VM's own way costs more; what evenness does once v is on host and w (-1: none) where v was.
- */
-int64_t state_extra_after(const struct state *s, int host, int enters, int leaves);
-int64_t state_travel_delta(const struct state *s, int vm, int host);
+/* Two parts of those changes, for searches that judge load and room themselves: what the VM's own
+ * way costs more; what evenness does once v is on host and w (-1: none) where v was. */
+static inline int64_t state_travel_delta(const struct state *s, int vm, int host);
 int64_t state_even_delta(const struct state *s, int v, int host, int w);
 
 /* The first hard rule that would have more violations than both now and at the start, or -1. */
@@ -117,5 +116,43 @@ void state_ratchet(struct state *s);
 
 /* Take over another state's assignment (of the same instance). */
 void state_assign(struct state *s, const int *at);
+
+/* ---- looked at for every move: inline ---- */
+
+/* What being on host instead of at home costs. */
+static inline int64_t state_away_cost(const struct instance *in, int vm, int host)
+{
+    int home = in->initial[vm];
+    if (host == home)
+        return 0;
+    int64_t cost = in->move_cost != NULL ? in->move_cost[vm] : 0;
+    if (in->distance != NULL)
+        cost +=
+            in->distance_weight * in->distance[(size_t)home * (size_t)in->n_hosts + (size_t)host];
+    if (in->pair_cost != NULL)
+        cost += in->pair_cost(in->pair_ctx, vm, host);
+    return cost;
+}
+
+/* The most moves of any service, were vm's to have `change` more, less the most now. */
+static inline int64_t state_service_delta(const struct state *s, int vm, int host)
+{
+    const struct instance *in = s->in;
+    if (in->service_weight == 0 || in->service == NULL)
+        return 0;
+    int change = (host != in->initial[vm]) - (s->at[vm] != in->initial[vm]);
+    int moves = s->service_moves[in->service[vm]];
+    if (change == 0 || moves + (change > 0) < s->most_moves)
+        return 0;
+    if (change > 0)
+        return moves + 1 > s->most_moves ? in->service_weight : 0;
+    return s->moves_histogram[moves] == 1 ? -in->service_weight : 0;
+}
+
+static inline int64_t state_travel_delta(const struct state *s, int vm, int host)
+{
+    return state_away_cost(s->in, vm, host) - state_away_cost(s->in, vm, s->at[vm]) +
+           state_service_delta(s, vm, host);
+}
 
 #endif
