@@ -15,6 +15,9 @@ static const double warmth[WALKS] = {0.06, 0.2};
 #define WARMER 2.0
 #define COLD 3e-5
 
+/* What is left of the time is not worth another part below this share of one. */
+#define LAST_PART 0.05
+
 struct task {
     struct walk *walk;
     int64_t tries;
@@ -25,7 +28,10 @@ struct search {
     struct ground ground;
     struct state *states[WALKS];
     struct walk *walks[WALKS];
-    int64_t part; /* tries of one walk in a part */
+    int64_t part;       /* tries of one walk in a part */
+    int64_t done;       /* by each walk */
+    bool rests;         /* the trials are over */
+    double gone_before; /* of the time, when the first part began */
 };
 
 static void run_task(void *arg)
@@ -34,12 +40,12 @@ static void run_task(void *arg)
     walk_on(t->walk, t->tries);
 }
 
-static void run_part(struct search *x)
+static void run_part(struct search *x, int64_t tries)
 {
     struct task tasks[WALKS];
     void *args[WALKS];
     for (int i = 0; i < WALKS; i++) {
-        tasks[i] = (struct task){x->walks[i], x->part};
+        tasks[i] = (struct task){x->walks[i], tries};
         args[i] = &tasks[i];
     }
     if (x->conf->run != NULL)
@@ -47,6 +53,7 @@ static void run_part(struct search *x)
     else
         for (int i = 0; i < WALKS; i++)
             run_task(args[i]);
+    x->done += tries;
 }
 
 static int best_walk(const struct search *x)
@@ -76,21 +83,56 @@ static void begin_rest(struct search *x, double step)
     }
 }
 
-/* Returns the parts done. */
-static int walk_all(struct search *x)
+/* What each walk can try in all of the time, at the speed so far. */
+static double tries_in_all(const struct search *x, double gone)
+{
+    if (x->done == 0 || gone <= x->gone_before)
+        return (double)x->part * SEARCH_PARTS;
+    return (double)x->done / (gone - x->gone_before);
+}
+
+/* Cooling that follows the time gone, however fast the walks are. */
+static void steer(struct search *x, double gone)
+{
+    double trial = (double)TRIAL_PARTS / SEARCH_PARTS, length = x->rests ? 1 - trial : trial;
+    int64_t tries = (int64_t)(tries_in_all(x, gone) * length) + 1;
+    for (int i = 0; i < WALKS; i++)
+        walk_steer(x->walks[i], (x->rests ? gone - trial : gone) / length, tries);
+}
+
+/* No more than what is left allows. */
+static int64_t timely_part(const struct search *x, double gone)
+{
+    return (int64_t)MIN((double)x->part, tries_in_all(x, gone) * (1 - gone) * 0.9);
+}
+
+/* Returns the parts done; they are all where *ret_whole. */
+static int walk_all(struct search *x, bool *ret_whole)
 {
     const struct search_conf *conf = x->conf;
-    int parts = conf->parts > 0 ? MIN(conf->parts, SEARCH_PARTS) : SEARCH_PARTS;
+    int parts = conf->parts > 0 ? MIN(conf->parts, SEARCH_PARTS) : SEARCH_PARTS, i = 0;
     double step = walk_typical_step(x->walks[0]);
+    *ret_whole = false;
     begin_trial(x, step);
-    for (int i = 0; i < parts; i++) {
+    x->gone_before = conf->pace != NULL ? conf->pace(conf->pace_ctx) : 0;
+    for (; conf->pace != NULL || i < parts; i++) {
+        double gone =
+            conf->pace != NULL ? conf->pace(conf->pace_ctx) : (double)i / (double)SEARCH_PARTS;
+        int64_t tries = conf->pace != NULL ? timely_part(x, gone) : x->part;
+        if (conf->pace != NULL && (gone >= 1 || (double)tries < LAST_PART * (double)x->part))
+            break;
         if (conf->stop != NULL && conf->stop(conf->stop_ctx))
             return i;
-        if (i == TRIAL_PARTS)
+        if (!x->rests && gone * SEARCH_PARTS >= TRIAL_PARTS) {
+            x->rests = true;
             begin_rest(x, step);
-        run_part(x);
+        }
+        if (conf->pace != NULL)
+            steer(x, gone);
+        run_part(x, tries);
     }
-    return parts;
+    *ret_whole = true;
+    return i;
 }
 
 static bool search_thoroughly(struct state *s, const struct search_conf *conf, int *ret_parts)
@@ -102,7 +144,8 @@ static bool search_thoroughly(struct state *s, const struct search_conf *conf, i
         x.walks[i] =
             walk_new(&x.ground, x.states[i], conf->seed + (uint64_t)i * 0x9E3779B97F4A7C15U);
     }
-    *ret_parts = walk_all(&x);
+    bool whole;
+    *ret_parts = walk_all(&x, &whole);
     walk_adopt(x.walks[0], walk_best(x.walks[best_walk(&x)]));
     for (int i = 0; i < WALKS; i++) {
         walk_free(x.walks[i]);
@@ -112,7 +155,7 @@ static bool search_thoroughly(struct state *s, const struct search_conf *conf, i
         }
     }
     ground_done(&x.ground);
-    return *ret_parts == SEARCH_PARTS || *ret_parts == conf->parts;
+    return whole;
 }
 
 bool planner_search(struct state *s, const struct search_conf *conf, int *ret_parts)

@@ -31,6 +31,12 @@ struct search_conf {
     void (*run)(void *ctx, void (*task)(void *arg), void *const *args, int n);
     void *run_ctx;
 
+    /* Thorough: how much of the time allowed is gone, 0 to 1. Cooling then follows it, and effort
+     * is only the guess that says how long a part is: no two runs are alike. NULL: cooling follows
+     * the effort. */
+    double (*pace)(void *ctx);
+    void *pace_ctx;
+
     bool (*stop)(void *ctx); /* asked now and then; true ends the search early. NULL: never */
     void *stop_ctx;
 };

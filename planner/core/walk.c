@@ -401,6 +401,12 @@ void walk_begin(struct walk *x, double warm, double cold, int64_t tries)
     x->length = tries;
 }
 
+void walk_steer(struct walk *x, double gone, int64_t tries)
+{
+    x->length = tries;
+    x->done = (int64_t)((double)x->length * MIN(MAX(gone, 0.0), 1.0));
+}
+
 void walk_on(struct walk *x, int64_t tries)
 {
     if (x->g->n_vms == 0 || x->g->n_hosts < 2 || x->warm <= 0)

@@ -35,6 +35,9 @@ double walk_typical_step(struct walk *x);
 void walk_begin(struct walk *x, double warm, double cold, int64_t tries);
 void walk_on(struct walk *x, int64_t tries);
 
+/* So much of that way is gone, 0 to 1, whatever was done of it; and so many evaluations are all. */
+void walk_steer(struct walk *x, double gone, int64_t tries);
+
 /* The best assignment that fits, seen since the walk was made. */
 int64_t walk_best_cost(const struct walk *x);
 const int *walk_best(const struct walk *x);

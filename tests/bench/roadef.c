@@ -264,12 +264,12 @@ struct job {
     bool runs;
 };
 
-static double deadline;
+static double search_began, deadline;
 
-static bool time_is_up(void *ctx)
+static double time_gone(void *ctx)
 {
     (void)ctx;
-    return now() >= deadline;
+    return (now() - search_began) / (deadline - search_began);
 }
 
 static void *thread_main(void *arg)
@@ -297,25 +297,23 @@ static void run_in_threads(void *ctx, void (*task)(void *arg), void *const *args
             pthread_join(jobs[i].thread, NULL);
 }
 
-/* Short searches of known effort tell how much the rest of the time allows. */
+/* A short search tells how long a part of the one that takes the rest of the time should be. */
 static void search_for(struct state *s, uint64_t seed, bool threads)
 {
-    struct search_conf conf = {.thorough = true,
-                               .effort = 200 * (int64_t)s->in->n_vms,
-                               .run = threads ? run_in_threads : NULL,
-                               .stop = time_is_up};
-    static const double share[] = {0, 0.1, 0.95, 0.95};
-    double speed = 1e6;
-    for (int round = 0; round < (int)ARRAY_SIZE(share) && now() < deadline; round++) {
-        double begin = now(), left = deadline - begin;
-        int64_t before = s->evaluations;
-        if (round > 0)
-            conf.effort = (int64_t)(speed * left * share[round]);
-        conf.effort = MAX(conf.effort, 10000);
-        conf.seed = seed + (uint64_t)round;
-        planner_search(s, &conf, NULL);
-        speed = (double)(s->evaluations - before) / MAX(now() - begin, 1e-3);
-    }
+    struct search_conf conf = {.seed = seed,
+                               .thorough = true,
+                               .effort = 20 * (int64_t)s->in->n_vms,
+                               .run = threads ? run_in_threads : NULL};
+    double began = now();
+    int64_t before = s->evaluations;
+    planner_search(s, &conf, NULL);
+    search_began = now();
+    double speed = (double)(s->evaluations - before) / MAX(search_began - began, 1e-3);
+    if (deadline <= search_began)
+        return;
+    conf.effort = MAX((int64_t)(speed * (deadline - search_began)), 10000);
+    conf.pace = time_gone;
+    planner_search(s, &conf, NULL);
 }
 
 static void usage(void)

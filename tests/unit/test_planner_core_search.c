@@ -199,6 +199,48 @@ static void a_stopped_search_is_replayed_by_its_parts(void **ctx)
     assert_memory_equal(a->at, b->at, sizeof w.initial);
 }
 
+/* A clock of the states' evaluations: so many of them, and the time is up. */
+struct pacer {
+    const struct state *s;
+    double all;
+};
+
+static double evaluations_gone(void *ctx)
+{
+    const struct pacer *p = ctx;
+    return (double)p->s->evaluations / p->all;
+}
+
+/* Whatever the first guess of the speed was, the search ends in time and as cold. */
+static void cooling_follows_the_time(void **ctx)
+{
+    (void)ctx;
+    static const double guesses[] = {0.2, 1, 7}; /* of what the time allows */
+    for (size_t i = 0; i < ARRAY_SIZE(guesses); i++) {
+        int64_t begun = 0, by_time = 0, by_effort = 0;
+        for (uint64_t seed = 1; seed <= SEEDS / 2; seed++) {
+            struct world w;
+            make_world(&w, seed);
+            _cleanup_(search_state_freep) struct state *s = search_state_new(&w.in);
+            _cleanup_(search_state_freep) struct state *counted = search_state_new(&w.in);
+            struct pacer pacer = {s, 30000};
+            struct search_conf paced = usual;
+            begun += s->cost;
+            paced.pace = evaluations_gone;
+            paced.pace_ctx = &pacer;
+            paced.effort = (int64_t)(2 * pacer.all * guesses[i]); /* two walks, one seen */
+            assert_true(planner_search(s, &paced, NULL));
+            assert_true(state_rules_hold(s));
+            by_time += s->cost;
+            planner_search(counted, &usual, NULL);
+            by_effort += counted->cost;
+            assert_true(s->evaluations > 50000 && s->evaluations < 70000);
+        }
+        assert_true(by_time < begun);
+        assert_true(begun - by_time > (begun - by_effort) * 9 / 10);
+    }
+}
+
 /* A VM that is taken out and put elsewhere leaves what a move would. */
 static void putting_counts_as_moving_does(void **ctx)
 {
@@ -271,6 +313,7 @@ int main(void)
         cmocka_unit_test(keeps_its_promises),
         cmocka_unit_test(order_of_walks_does_not_matter),
         cmocka_unit_test(a_stopped_search_is_replayed_by_its_parts),
+        cmocka_unit_test(cooling_follows_the_time),
         cmocka_unit_test(putting_counts_as_moving_does),
         cmocka_unit_test(judges_what_it_makes),
     };
