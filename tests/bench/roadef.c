@@ -266,6 +266,12 @@ struct job {
 
 static double search_began, deadline;
 
+static bool time_is_up(void *ctx)
+{
+    (void)ctx;
+    return now() >= deadline;
+}
+
 static double time_gone(void *ctx)
 {
     (void)ctx;
@@ -303,7 +309,8 @@ static void search_for(struct state *s, uint64_t seed, bool threads)
     struct search_conf conf = {.seed = seed,
                                .thorough = true,
                                .effort = 20 * (int64_t)s->in->n_vms,
-                               .run = threads ? run_in_threads : NULL};
+                               .run = threads ? run_in_threads : NULL,
+                               .stop = time_is_up};
     double began = now();
     int64_t before = s->evaluations;
     planner_search(s, &conf, NULL);
