@@ -617,7 +617,21 @@ local function unmet(c)
     end
 end
 
+-- What nearly every pair is asked: the filter, and where that accepts the score. `scoring` tells
+-- which of the two it was that failed.
+local function judge(filter, score)
+    local scoring = false -- luacheck: ignore 231 (C looks at it)
+    return function(c, vm, host)
+        scoring = false
+        local verdict = filter(c, vm, host)
+        if verdict ~= nil and verdict ~= true and not rawequal(verdict, ALLOW) then return verdict end
+        scoring = true
+        return nil, score(c, vm, host)
+    end
+end
+
 return {
+    judge = judge,
     unmet = unmet,
     declared = function()
         locked = true

@@ -13,7 +13,7 @@ static int l_find(lua_State *L)
 {
     struct api *a = api_of(L);
     struct object o = object_of(sandbox_identity(L, 1));
-    bool host = lua_toboolean(L, lua_upvalueindex(2));
+    bool host = lua_toboolean(L, lua_upvalueindex(1));
     if (o.kind != KIND_CONTEXT)
         return luaL_error(L, "called on c: c:%s(name)", host ? "host" : "vm");
     const char *name = luaL_checkstring(L, 2);
@@ -127,9 +127,8 @@ static void l_push_window(struct api *a)
 
 static void l_add_finder(struct api *a, const char *name, bool host)
 {
-    lua_pushlightuserdata(a->L, a);
     lua_pushboolean(a->L, host);
-    lua_pushcclosure(a->L, l_find, 2);
+    lua_pushcclosure(a->L, l_find, 1);
     lua_setfield(a->L, -2, name);
 }
 

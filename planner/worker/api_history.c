@@ -55,7 +55,7 @@ static void l_fill_samples(lua_State *L, const json_t *samples)
     }
 }
 
-static int l_history(lua_State *L)
+int l_history(lua_State *L)
 {
     struct api *a = api_of(L);
     struct object o = object_of(sandbox_identity(L, 1));
@@ -88,9 +88,4 @@ static int l_history(lua_State *L)
     lua_setmetatable(L, -2);
     l_freeze(L, "series", 0);
     return 1;
-}
-
-void l_add_history(struct api *a)
-{
-    l_add_method(a, "history", l_history);
 }

@@ -15,6 +15,28 @@ struct view {
     int ref_context, ref_hosts, ref_vms; /* objects made so far */
 };
 
+/* host:after(vm), host:without(vm) and their parts, see api_parts.c. */
+struct projection {
+    unsigned part; /* 0: the host, else 1 + index of the part */
+    int view, host, vm;
+    bool after;
+};
+
+/* The pair that is judged: its objects stand on Lua's stack, so that equal addresses mean them, and
+ * nobody has to ask which they are. NULL while no pair is judged. */
+struct judged {
+    const void *host_object, *vm_object;
+    struct projection p; /* the host alone, `after` unset */
+};
+
+/* The name of a part (`part` 0), or of a field of the part `part`, and its number. */
+struct known_name {
+    const void *name;
+    unsigned part, number;
+};
+
+#define NAMES_KNOWN 64
+
 struct api {
     struct policy *policy;
     lua_State *L;
@@ -27,7 +49,12 @@ struct api {
     int n_views;
     int ref_class[KIND_CONTEXT + 1]; /* metatable of the values behind an object */
     int ref_part[N_PARTS];
-    const char *part_names[N_PARTS], *field_names[N_PARTS][FIELDS_MAX]; /* interned by Lua */
+    /* Interned by Lua, see l_keep_name(). */
+    const void *part_names[N_PARTS], *field_names[N_PARTS][FIELDS_MAX];
+    struct known_name known[NAMES_KNOWN]; /* what was found lately, by the name's address */
+    struct judged judged;
+    struct projection last; /* whose figures these are; vm MODEL_NONE: of none */
+    struct figures last_figures;
     json_t *notes;
     json_t *history; /* the snapshot's, once it was asked for */
     struct api_refusal *refusals;
@@ -63,7 +90,7 @@ static inline struct object object_self(struct api *a, int idx)
 
 static inline struct api *api_of(lua_State *L)
 {
-    return lua_touserdata(L, lua_upvalueindex(1));
+    return sandbox_user(L);
 }
 
 /* ---- api_values.c: numbers and texts of the model as Lua has them */
@@ -92,8 +119,6 @@ void l_fill_storage(lua_State *L, const struct model_host *h);
 /* Raise: index 2 is no field of a `what`; the nearest of names was perhaps meant. */
 int l_no_such_field(lua_State *L, const char *what, const char *const *names);
 
-int l_pct(lua_State *L); /* self.util */
-
 /* ---- api_parts.c: host.cpu, host.mem, host.temp, host.power, and the same in projections */
 
 struct part;
@@ -105,13 +130,16 @@ struct seen {
 
 const struct part *api_part_named(const char *name); /* NULL: no part */
 void l_push_part(struct api *a, const struct part *part, struct seen x);
-int l_project(lua_State *L); /* upvalues: the api, after or without */
+/* Methods. */
+int l_after(lua_State *L);
+int l_without(lua_State *L);
+int l_pct(lua_State *L); /* self.util */
 void l_set_part_classes(struct api *a);
 void l_set_projection_class(struct api *a);
 
 /* ---- api_history.c */
 
-void l_add_history(struct api *a); /* the method, to the values on top */
+int l_history(lua_State *L); /* a method */
 
 /* ---- api_objects.c */
 
@@ -120,6 +148,6 @@ void l_push_vms(struct api *a, int view, int host); /* of a host, or MODEL_NONE:
 void l_new_values(struct api *a, struct object o,
                   int fields); /* a table of values of that object */
 void l_add_method(struct api *a, const char *name, lua_CFunction f);
-int l_missing_field(lua_State *L); /* upvalue: the api */
+int l_missing_field(lua_State *L);
 
 #endif

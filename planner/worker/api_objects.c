@@ -254,16 +254,7 @@ void l_new_values(struct api *a, struct object o, int fields)
 
 void l_add_method(struct api *a, const char *name, lua_CFunction f)
 {
-    lua_pushlightuserdata(a->L, a);
-    lua_pushcclosure(a->L, f, 1);
-    lua_setfield(a->L, -2, name);
-}
-
-static void l_add_projection(struct api *a, const char *name, bool after)
-{
-    lua_pushlightuserdata(a->L, a);
-    lua_pushboolean(a->L, after);
-    lua_pushcclosure(a->L, l_project, 2);
+    lua_pushcfunction(a->L, f);
     lua_setfield(a->L, -2, name);
 }
 
@@ -297,7 +288,7 @@ void l_push_host(struct api *a, int view, int host)
         return;
     const struct model_host *h = &a->model->hosts[host];
     struct object o = {KIND_HOST, view, host};
-    l_new_values(a, o, 24);
+    l_new_values(a, o, 16);
     l_put_text(L, "name", h->name);
     l_put_text(L, "state", host_state_name(h->state));
     l_put_text(L, "failure_domain", h->failure_domain);
@@ -310,9 +301,9 @@ void l_push_host(struct api *a, int view, int host)
     l_put_text(L, "implausible", h->implausible);
     l_put_milli(L, "psi_io", h->pressure_io);
     l_put_integer(L, "migration_mbps", h->migration_mbps);
-    l_add_projection(a, "after", true);
-    l_add_projection(a, "without", false);
-    l_add_history(a);
+    l_add_method(a, "after", l_after);
+    l_add_method(a, "without", l_without);
+    l_add_method(a, "history", l_history);
     l_keep_object(L, o);
 }
 
@@ -345,8 +336,20 @@ void l_push_vm(struct api *a, int view, int vm)
     l_put_integer(L, "moves_24h", v->moves_24h);
     l_put_seconds(L, "hold_until", v->hold_until);
     l_put_tri(L, "postcopy_allowed", v->postcopy_allowed);
-    l_add_history(a);
+    l_add_method(a, "history", l_history);
     l_keep_object(L, o);
+}
+
+void api_judge(struct api *a, int view, int vm, int host, int idx_vm, int idx_host)
+{
+    a->judged = (struct judged){.vm_object = lua_topointer(a->L, idx_vm),
+                                .host_object = lua_topointer(a->L, idx_host),
+                                .p = {.view = view, .host = host, .vm = vm}};
+}
+
+void api_judge_end(struct api *a)
+{
+    a->judged = (struct judged){0};
 }
 
 void l_push_made(struct api *a, int view)

@@ -5,6 +5,11 @@
 
 /* ---- the parts: what each field is, from the host as observed and its figures */
 
+struct field {
+    const char *name;
+    void (*push)(lua_State *L, struct seen x);
+};
+
 static milli curve_watts(const struct model_host *h, const struct figures *f)
 {
     return f->used_cores != QUANTITY_UNKNOWN ? host_watts_at(h, f->used_cores) : QUANTITY_UNKNOWN;
@@ -75,11 +80,7 @@ POWER_FIELDS(DEFINE_FIELD)
 /* Parts and their fields; ended by a NULL name. */
 static const struct part {
     const char *name;
-
-    struct field {
-        const char *name;
-        void (*push)(lua_State *L, struct seen x);
-    } fields[FIELDS_MAX];
+    struct field fields[FIELDS_MAX];
 } parts[N_PARTS] = {{"cpu", {CPU_FIELDS(LIST_FIELD){"pct", push_pct}}},
                     {"mem", {MEM_FIELDS(LIST_FIELD){"pct", push_pct}}},
                     {"temp", {TEMP_FIELDS(LIST_FIELD)}},
@@ -131,12 +132,6 @@ const struct part *api_part_named(const char *name)
  * so they cost no memory: a light userdata whose bits say which part of which host after which VM's
  * arrival or departure. Policies cannot make such values. */
 
-struct projection {
-    unsigned part; /* 0: the host, else 1 + index in parts */
-    int view, host, vm;
-    bool after;
-};
-
 /* Bits: part 4, after 1, view 12, host 20, vm 24. */
 static void push_projection(lua_State *L, struct projection p)
 {
@@ -155,64 +150,120 @@ static struct projection projection_at(lua_State *L, int idx)
                                .vm = (int)(bits >> 37)};
 }
 
-int l_project(lua_State *L)
+/* The projection of the host at 1 with or without the VM at 2, whatever objects they are. */
+static struct projection l_check_projection(lua_State *L, bool after)
 {
-    struct api *a = api_of(L);
+    const char *name = after ? "after" : "without";
     struct object o = object_of(sandbox_identity(L, 1));
-    int vm = api_vm_at(a, 2);
-    bool after = lua_toboolean(L, lua_upvalueindex(2));
+    int vm = api_vm_at(api_of(L), 2);
     if (o.kind != KIND_HOST)
-        return luaL_error(L, "%s is called on a host: host:%s(vm)", after ? "after" : "without",
-                          after ? "after" : "without");
+        luaL_error(L, "%s is called on a host: host:%s(vm)", name, name);
     if (vm == MODEL_NONE)
-        return luaL_error(L, "host:%s(vm) wants a VM, not a %s", after ? "after" : "without",
-                          luaL_typename(L, 2));
-    push_projection(L, (struct projection){0, o.view, o.index, vm, after});
+        luaL_error(L, "host:%s(vm) wants a VM, not a %s", name, luaL_typename(L, 2));
+    return (struct projection){0, o.view, o.index, vm, after};
+}
+
+static int l_project(lua_State *L, bool after)
+{
+    const struct judged *j = &api_of(L)->judged;
+    struct projection p = j->p;
+    if (j->vm_object != NULL && lua_topointer(L, 1) == j->host_object &&
+        lua_topointer(L, 2) == j->vm_object)
+        p.after = after;
+    else
+        p = l_check_projection(L, after);
+    push_projection(L, p);
     return 1;
 }
 
-/* The host's figures with the VM there, or without it; where it already is so, nothing changes. */
-static struct figures projected(const struct api *a, struct projection p)
+int l_after(lua_State *L)
 {
-    const struct view *view = &a->views[p.view];
-    struct figures f = view->figures[p.host];
-    bool there = view->place[p.vm] == p.host;
-    if (p.after != there)
-        figures_move(&f, &a->model->vms[p.vm], a->heat[p.vm], p.after ? 1 : -1);
-    return f;
+    return l_project(L, true);
 }
 
-/* Names are interned, and those of the fields are kept: equal texts have equal addresses. */
-static int l_projected_field(lua_State *L, struct api *a, struct projection p, const char *key)
+int l_without(lua_State *L)
+{
+    return l_project(L, false);
+}
+
+/* The host's figures with the VM there, or without it; where it already is so, nothing changes.
+ * Policies often ask for several of the same. */
+static const struct figures *projected(struct api *a, struct projection p)
+{
+    const struct projection *last = &a->last;
+    if (last->vm == p.vm && last->host == p.host && last->view == p.view && last->after == p.after)
+        return &a->last_figures;
+    const struct view *view = &a->views[p.view];
+    a->last = p;
+    a->last_figures = view->figures[p.host];
+    bool there = view->place[p.vm] == p.host;
+    if (p.after != there)
+        figures_move(&a->last_figures, &a->model->vms[p.vm], a->heat[p.vm], p.after ? 1 : -1);
+    return &a->last_figures;
+}
+
+static void push_projected(struct api *a, struct projection p, const struct field *field)
+{
+    field->push(a->L, (struct seen){&a->model->hosts[p.host], projected(a, p)});
+}
+
+/* The number of the name in a list, or FIELDS_MAX. Names are interned, and those of the lists are
+ * kept: equal texts have equal addresses. */
+static unsigned find_name(struct api *a, unsigned part, const void *key)
+{
+    struct known_name *known = &a->known[((uintptr_t)key >> 4 ^ part) % NAMES_KNOWN];
+    if (known->name == key && known->part == part)
+        return known->number;
+    const void *const *names = part > 0 ? a->field_names[part - 1] : a->part_names;
+    unsigned n = part > 0 ? FIELDS_MAX : N_PARTS;
+    for (unsigned i = 0; i < n && names[i] != NULL; i++)
+        if (names[i] == key) {
+            *known = (struct known_name){key, part, i};
+            return i;
+        }
+    return FIELDS_MAX;
+}
+
+static int l_projected_field(lua_State *L, struct api *a, struct projection p, const void *key)
 {
     const struct part *part = &parts[p.part - 1];
-    const char *const *names = a->field_names[p.part - 1];
-    for (size_t i = 0; i < FIELDS_MAX && names[i] != NULL; i++) {
-        if (names[i] != key)
-            continue;
-        struct figures f = projected(a, p);
-        part->fields[i].push(L, (struct seen){&a->model->hosts[p.host], &f});
-        return 1;
-    }
-    return l_no_part_field(L, part);
+    unsigned i = find_name(a, p.part, key);
+    if (i == FIELDS_MAX)
+        return l_no_part_field(L, part);
+    push_projected(a, p, &part->fields[i]);
+    return 1;
 }
 
 static int l_projection_index(lua_State *L)
 {
     struct api *a = api_of(L);
     struct projection p = projection_at(L, 1);
-    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+    const void *key = lua_topointer(L, 2);
     if (p.part != 0)
         return l_projected_field(L, a, p, key);
-    for (unsigned i = 0; i < N_PARTS; i++)
-        if (key == a->part_names[i]) {
-            p.part = i + 1;
-            push_projection(L, p);
-            return 1;
-        }
+    unsigned part = find_name(a, 0, key);
+    if (part != FIELDS_MAX) {
+        p.part = part + 1;
+        push_projection(L, p);
+        return 1;
+    }
     l_push_host(a, p.view, p.host); /* what a move does not change */
     lua_pushvalue(L, 2);
     lua_gettable(L, -2);
+    return 1;
+}
+
+int l_pct(lua_State *L)
+{
+    struct api *a = api_of(L);
+    if (lua_type(L, 1) == LUA_TLIGHTUSERDATA) {
+        struct projection p = projection_at(L, 1);
+        const struct part *part = p.part != 0 ? &parts[p.part - 1] : NULL;
+        for (size_t i = 0; part != NULL && i < FIELDS_MAX && part->fields[i].name != NULL; i++)
+            if (part->fields[i].push == cpu_util || part->fields[i].push == mem_util)
+                return push_projected(a, p, &part->fields[i]), 1;
+    }
+    lua_getfield(L, 1, "util");
     return 1;
 }
 
@@ -222,8 +273,7 @@ void l_set_projection_class(struct api *a)
     lua_State *L = a->L;
     lua_pushlightuserdata(L, NULL);
     lua_createtable(L, 0, 3);
-    lua_pushlightuserdata(L, a);
-    lua_pushcclosure(L, l_projection_index, 1);
+    lua_pushcfunction(L, l_projection_index);
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
@@ -233,10 +283,11 @@ void l_set_projection_class(struct api *a)
     lua_pop(L, 1);
 }
 
-/* Keep a name in the table on top of the stack, and its address. */
-static const char *l_keep_name(lua_State *L, const char *name)
+/* Keep a name in the table on top of the stack, and the address of what Lua has as its text. */
+static const void *l_keep_name(lua_State *L, const char *name)
 {
-    const char *kept = lua_pushstring(L, name);
+    lua_pushstring(L, name);
+    const void *kept = lua_topointer(L, -1);
     lua_pushboolean(L, 1);
     lua_rawset(L, -3);
     return kept;

@@ -87,12 +87,6 @@ void api_push_seconds(lua_State *L, msec wall)
     api_push_integer(L, wall == QUANTITY_UNKNOWN ? wall : wall / 1000);
 }
 
-int l_pct(lua_State *L)
-{
-    lua_getfield(L, 1, "util");
-    return 1;
-}
-
 int l_no_such_field(lua_State *L, const char *what, const char *const *names)
 {
     if (lua_type(L, 2) != LUA_TSTRING)

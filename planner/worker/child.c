@@ -128,6 +128,7 @@ static _Noreturn void worker_main(void)
     struct worker_request req;
     read_request(h, len, &req);
     warm_up();
+    sandbox_start_ticks();
     struct confine_limits limits = {.memory_bytes = (uint64_t)h->limits.process_mib << 20,
                                     .cpu_seconds = (uint64_t)h->limits.run_ms / 1000 + 2};
     struct err err = {0};

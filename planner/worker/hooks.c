@@ -6,8 +6,8 @@
 
 void hooks_init(struct hooks *k, struct policy *p, struct api *a, const struct model *m)
 {
-    *k =
-        (struct hooks){.policy = p, .api = a, .model = m, .judge_view = -1, .ref_judge = LUA_NOREF};
+    *k = (struct hooks){.policy = p, .api = a, .model = m, .judge_view = -1};
+    hooks_reserve_judge(k);
 }
 
 lua_State *hooks_lua(struct hooks *k)
@@ -45,9 +45,7 @@ void l_hook_text(lua_State *L, int idx, char *to, size_t size)
         return;
     size_t len;
     const char *s = l_tostring(L, idx, &len);
-    char *clean = sandbox_clean_text(s, len); /* nothing below raises */
-    sandbox_text(to, size, "%s", clean);
-    free(clean);
+    sandbox_copy_text(to, size, s, len);
     lua_pop(L, 1);
 }
 
@@ -352,7 +350,7 @@ int hook_vm_numbers(struct hooks *k, int ref, const bool *want, int64_t *ret, st
     return hooks_run(&c, l_vm_numbers, err);
 }
 
-/* ---- filter and score */
+/* ---- values with a class of their own */
 
 /* Does the value at idx have that metatable, as what reject(), wait() give? */
 bool hooks_has_class(lua_State *L, int idx, int ref)
@@ -372,148 +370,4 @@ void l_hook_part(lua_State *L, int idx, lua_Integer i, char *to, size_t size)
     lua_rawgeti(L, idx, i);
     l_hook_text(L, -1, to, size);
     lua_pop(L, 1);
-}
-
-/* The filter's answer on top: nil, true and allow() accept. */
-static void l_take_filter(lua_State *L, struct call *c)
-{
-    struct planner_verdict *v = c->verdict;
-    int type = lua_type(L, -1);
-    if (type == LUA_TNIL || (type == LUA_TBOOLEAN && lua_toboolean(L, -1)))
-        return;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, c->k->policy->ref_allow);
-    bool allow = lua_rawequal(L, -1, -2);
-    lua_pop(L, 1);
-    if (allow)
-        return;
-    if (!hooks_has_class(L, -1, c->k->policy->ref_reject)) {
-        if (type != LUA_TBOOLEAN)
-            luaL_error(L, "%s: 'filter' returned a %s; nil accepts, reject(...) refuses",
-                       c->k->policy->file, luaL_typename(L, -1));
-        snprintf(v->code, sizeof v->code, "POLICY");
-        snprintf(v->message, sizeof v->message, "%s says no", c->k->policy->name);
-        v->reject = true;
-        return;
-    }
-    l_hook_part(L, -1, 1, v->code, sizeof v->code);
-    l_hook_part(L, -1, 2, v->message, sizeof v->message);
-    v->reject = true;
-}
-
-/* The answers stand from index `at` on: a number, and perhaps a reason: text, or a format and its
- * values. */
-static void l_take_score(lua_State *L, struct call *c, int at)
-{
-    int n = lua_gettop(L) - at + 1;
-    double v = n > 0 ? lua_tonumber(L, at) : 0;
-    if (n == 0 || lua_type(L, at) != LUA_TNUMBER || isnan(v))
-        luaL_error(L, "%s: 'score' returned %s; a number from 0 to 100 is expected",
-                   c->k->policy->file,
-                   n > 0 && lua_type(L, at) == LUA_TNUMBER ? "NaN" : luaL_typename(L, at));
-    c->verdict->score = llround(fmin(fmax(v, 0), 100) * 1000);
-    if (c->depth < JUDGE_REASON || n < 2)
-        return;
-    if (n > 2) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, c->k->policy->ref_format);
-        lua_insert(L, at + 1);
-        lua_call(L, n - 1, 1);
-    }
-    l_hook_text(L, at + 1, c->verdict->reason, sizeof c->verdict->reason);
-}
-
-/* Upvalues of l_judge, of which each view has its own: what every pair needs, one step away. */
-enum { UP_FILTER = 1, UP_SCORE, UP_CONTEXT, UP_HOSTS, UP_VMS, N_UP = UP_VMS };
-
-static void l_push_pair(lua_State *L, struct call *c, enum policy_hook hook, int upvalue)
-{
-    c->hook = hook;
-    c->k->policy->health[hook].calls++;
-    lua_pushvalue(L, lua_upvalueindex(upvalue));
-    lua_pushvalue(L, lua_upvalueindex(UP_CONTEXT));
-    if (lua_rawgeti(L, lua_upvalueindex(UP_VMS), c->vm + 1) == LUA_TNIL) {
-        lua_pop(L, 1);
-        l_push_vm(c->k->api, c->view, c->vm);
-    }
-    if (lua_rawgeti(L, lua_upvalueindex(UP_HOSTS), c->host + 1) == LUA_TNIL) {
-        lua_pop(L, 1);
-        l_push_host(c->k->api, c->view, c->host);
-    }
-}
-
-static int l_judge(lua_State *L)
-{
-    struct call *c = lua_touserdata(L, 1);
-    const struct policy *p = c->k->policy;
-    if (p->has[HOOK_FILTER]) {
-        l_push_pair(L, c, HOOK_FILTER, UP_FILTER);
-        lua_call(L, 3, 1);
-        l_take_filter(L, c);
-    }
-    if (c->verdict->reject || c->depth == JUDGE_FILTER || !p->has[HOOK_SCORE])
-        return 0;
-    lua_settop(L, 1);
-    l_push_pair(L, c, HOOK_SCORE, UP_SCORE);
-    lua_call(L, 3, LUA_MULTRET);
-    l_take_score(L, c, 2);
-    return 0;
-}
-
-static int l_make_judge(lua_State *L)
-{
-    struct call *c = lua_touserdata(L, 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, c->k->policy->ref_hook[HOOK_FILTER]);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, c->k->policy->ref_hook[HOOK_SCORE]);
-    l_push_context(c->k->api, c->view);
-    l_push_made(c->k->api, c->view);
-    lua_pushcclosure(L, l_judge, N_UP);
-    c->ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    return 0;
-}
-
-/* Push the view's l_judge, made at its first use; the projected view is another each time. */
-static int push_judge(struct hooks *k, int view, struct err *err)
-{
-    if (view != k->judge_view || view == API_PROJECTED) {
-        struct call c = {.k = k, .hook = HOOK_FILTER, .view = view};
-        int rc = hooks_run(&c, l_make_judge, err);
-        if (rc < 0)
-            return rc;
-        luaL_unref(hooks_lua(k), LUA_REGISTRYINDEX, k->ref_judge);
-        k->ref_judge = c.ref;
-        k->judge_view = view;
-    }
-    lua_rawgeti(hooks_lua(k), LUA_REGISTRYINDEX, k->ref_judge);
-    return 0;
-}
-
-void hook_judge(struct hooks *k, int view, int vm, int host, enum judge_depth depth,
-                struct planner_verdict *ret)
-{
-    ret->reject = false;
-    ret->score = 0;
-    ret->code[0] = ret->message[0] = ret->reason[0] = '\0';
-    struct call c = {.k = k,
-                     .hook = HOOK_FILTER,
-                     .view = view,
-                     .vm = vm,
-                     .host = host,
-                     .depth = depth,
-                     .verdict = ret};
-    struct err err;
-    int rc = push_judge(k, view, &err);
-    if (rc == 0) {
-        lua_pushlightuserdata(hooks_lua(k), &c);
-        rc = sandbox_call(k->policy->sb, 1, 0, &err);
-        if (rc == 0)
-            return;
-        policy_failed(k->policy, c.hook, &err);
-    }
-    if (c.hook == HOOK_SCORE) {
-        ret->score = 0;
-        sandbox_text(ret->reason, sizeof ret->reason, "ranked last: score failed: %.200s", err.msg);
-        return;
-    }
-    ret->reject = true;
-    snprintf(ret->code, sizeof ret->code, "POLICY_ERROR");
-    sandbox_text(ret->message, sizeof ret->message, "%s", err.msg);
 }

@@ -9,9 +9,11 @@ struct hooks {
     struct policy *policy;
     struct api *api;
     const struct model *model;
-    int judge_view, ref_judge; /* hooks_init() sets them; for hook_judge() alone */
+    int judge_view, judge_base; /* for hook_judge() alone: the view its stack is of, and where */
 };
 
+/* Once a policy, with nothing on Lua's stack that leaves it later. a NULL: no hook will be called.
+ */
 void hooks_init(struct hooks *k, struct policy *p, struct api *a, const struct model *m);
 
 /* What `objective` answered; what it left out keeps the value it had. */

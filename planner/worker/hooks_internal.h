@@ -30,6 +30,9 @@ lua_State *hooks_lua(struct hooks *k);
 /* Run f(call) protected; a failure goes into the hook's health. err may be NULL. */
 int hooks_run(struct call *c, lua_CFunction f, struct err *err);
 
+/* Reserve what hook_judge() keeps on Lua's stack; nothing else may stand above it between calls. */
+void hooks_reserve_judge(struct hooks *k);
+
 /* Push the call's hook and its context. */
 void l_hook_begin(lua_State *L, struct call *c);
 

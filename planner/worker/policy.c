@@ -156,10 +156,15 @@ static int l_prelude(lua_State *L)
     struct {
         const char *name;
         int *ref;
-    } kept[] = {{"window_at", &p->ref_window_at},   {"unmet", &p->ref_unmet},
-                {"list_meta", &p->ref_list_meta},   {"reject_meta", &p->ref_reject},
-                {"wait_meta", &p->ref_wait},        {"allow", &p->ref_allow},
-                {"declared", &p->ref_params},       {"series_meta", &p->ref_series_meta},
+    } kept[] = {{"window_at", &p->ref_window_at},
+                {"unmet", &p->ref_unmet},
+                {"list_meta", &p->ref_list_meta},
+                {"reject_meta", &p->ref_reject},
+                {"wait_meta", &p->ref_wait},
+                {"allow", &p->ref_allow},
+                {"judge", &p->ref_judge},
+                {"declared", &p->ref_params},
+                {"series_meta", &p->ref_series_meta},
                 {"fallback_meta", &p->ref_fallback}};
 
     for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {

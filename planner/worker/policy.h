@@ -49,7 +49,7 @@ struct policy {
     bool has[HOOK_COUNT];
     int ref_hook[HOOK_COUNT]; /* in the registry */
     int ref_params, ref_schedule, ref_window_at, ref_unmet, ref_format, ref_list_meta, ref_reject,
-        ref_wait, ref_allow, ref_series_meta, ref_fallback;
+        ref_wait, ref_allow, ref_judge, ref_series_meta, ref_fallback;
     struct hook_health health[HOOK_COUNT];
     struct err spent;                     /* what ended its time, once that is over */
     int64_t pairs_asked, pairs_not_asked; /* by the search; the budget was used up */

@@ -1,36 +1,42 @@
 #include "planner/worker/sandbox.h"
 
+#include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/time.h>
 #include <time.h>
 
+#include "planner/worker/pool.h"
 #include "planner/worker/sandbox_lib.h"
 
-/* Instructions between two looks at the clock: some 10 us of Lua. */
-#define HOOK_COUNT 1000
+/* Between two looks at the clock. The kernel makes it its own tick, 4 to 10 ms, where that is more.
+ */
+#define TICK_US 2000
 
-/* Percent of the memory in use at which collection begins anew: a run is short, its memory capped,
- * and the snapshot's objects would be looked through again and again. */
+/* Garbage is collected only from this size on, or this part of what Lua may hold: a run is short,
+ * and most end before. Then the percent of the memory in use at which collection begins anew: the
+ * snapshot's objects would be looked through again and again. */
+#define GC_FROM ((size_t)64 << 20)
+#define GC_FROM_PART 4
 #define GC_PAUSE 400
 
+/* Where l_add_place() stands on the stack of a state. */
+#define HANDLER 1
+
 struct sandbox {
+    struct sandbox_head head; /* first: sandbox_user() finds it there */
     lua_State *L;
-    size_t memory_used, memory_max;
+    struct pool pool;
+    size_t memory_used, memory_max; /* as the pool counts */
     msec lua_ms;
     struct sandbox_clock *clock, own_clock;
     struct sandbox_coverage *coverage;
-    bool expired;
+    volatile sig_atomic_t expired;
     int ref_globals, ref_backing;
 };
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static struct sandbox *sandbox_of(lua_State *L)
 {
@@ -42,16 +48,17 @@ static void *allocate(void *arg, void *p, size_t old, size_t size)
     struct sandbox *sb = arg;
     if (p == NULL)
         old = 0; /* then it says what kind of object is wanted */
+    size_t had = pool_size(old), has = pool_size(size);
     if (size == 0) {
-        free(p);
-        sb->memory_used -= old;
+        pool_free(&sb->pool, p, old);
+        sb->memory_used -= had;
         return NULL;
     }
-    if (size > old && size - old > sb->memory_max - sb->memory_used)
+    if (has > had && has - had > sb->memory_max - sb->memory_used)
         return NULL;
-    void *q = realloc(p, size);
+    void *q = pool_realloc(&sb->pool, p, old, size);
     if (q != NULL)
-        sb->memory_used = sb->memory_used - old + size;
+        sb->memory_used = sb->memory_used - had + has;
     return q;
 }
 
@@ -63,7 +70,7 @@ static void note_line(lua_State *L, lua_Debug *ar, struct sandbox_coverage *c)
         c->lines[ar->currentline - 1] |= 1;
 }
 
-/* Raises. Re-armed with count 1, so that a pcall cannot swallow the end. */
+/* Raises, but for lines that are noted. */
 static void l_hook(lua_State *L, lua_Debug *ar)
 {
     struct sandbox *sb = sandbox_of(L);
@@ -71,14 +78,72 @@ static void l_hook(lua_State *L, lua_Debug *ar)
         note_line(L, ar, sb->coverage);
         return;
     }
-    int64_t entered = sb->clock->entered_ns, run = entered != 0 ? now_ns() - entered : 0;
-    if (!sb->expired && sb->clock->used_ns + run < sb->lua_ms * 1000000)
-        return;
-    sb->expired = true;
-    lua_sethook(L, l_hook, LUA_MASKCOUNT, 1);
     luaL_where(L, 0);
     lua_pushfstring(L, "%sover the time limit of %d ms", lua_tostring(L, -1), (int)sb->lua_ms);
     lua_error(L);
+}
+
+/* One writer, and readers that need no order between the two: relaxed is enough, and this stands
+ * around every judged pair. */
+static int64_t used_ns(const struct sandbox *sb)
+{
+    return atomic_load_explicit(&sb->clock->used_ns, memory_order_relaxed);
+}
+
+static void set_in_lua(struct sandbox *sb, bool yes)
+{
+    atomic_store_explicit(&sb->clock->in_lua, yes, memory_order_relaxed);
+}
+
+/* With count 1 the hook meets every instruction from now on, so that no pcall swallows the end.
+ * Lua allows to set it from a signal's handler. */
+static void end_if_spent(struct sandbox *sb)
+{
+    if (sb->expired || used_ns(sb) < sb->lua_ms * 1000000)
+        return;
+    sb->expired = true;
+    lua_sethook(sb->L, l_hook, LUA_MASKCOUNT, 1);
+}
+
+/* ---- the clock */
+
+static struct sandbox *volatile running; /* whose Lua runs in this process */
+static int64_t last_tick_ns;
+
+static int64_t processor_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* The time since the last tick counts as Lua's if it is Lua that was interrupted: search and hooks
+ * alternate far faster than ticks come, and asking the clock for each pair would cost more. */
+static void on_tick(int signum)
+{
+    (void)signum;
+    int saved = errno;
+    struct sandbox *sb = running;
+    int64_t now = processor_ns(), since = now - last_tick_ns;
+    last_tick_ns = now;
+    if (sb != NULL) {
+        atomic_store_explicit(&sb->clock->used_ns, used_ns(sb) + since, memory_order_relaxed);
+        end_if_spent(sb);
+    }
+    errno = saved;
+}
+
+void sandbox_start_ticks(void)
+{
+    static bool started;
+    if (started)
+        return;
+    started = true;
+    last_tick_ns = processor_ns();
+    struct sigaction sa = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
+    sigemptyset(&sa.sa_mask);
+    struct itimerval every = {{.tv_usec = TICK_US}, {.tv_usec = TICK_US}};
+    REQUIRE(sigaction(SIGPROF, &sa, NULL) == 0 && setitimer(ITIMER_PROF, &every, NULL) == 0);
 }
 
 static int panic(lua_State *L)
@@ -87,6 +152,37 @@ static int panic(lua_State *L)
     static const char text[] = "skein: a Lua error outside a protected call\n";
     fputs(text, stderr);
     return 0; /* Lua then aborts */
+}
+
+/* The message without a place in the prelude, which says nothing to a policy's author. */
+static const char *without_prelude(const char *s)
+{
+    static const char name[] = SANDBOX_PRELUDE ":";
+    size_t n = strlen(name), digits = 0;
+    if (strncmp(s, name, n) != 0)
+        return s;
+    digits = strspn(s + n, "0123456789");
+    return digits > 0 && strncmp(s + n + digits, ": ", 2) == 0 ? s + n + digits + 2 : s;
+}
+
+/* Lua's handler of an error: a message from inside a C function gets the place in the policy from
+ * where that was called. */
+static int l_add_place(lua_State *L)
+{
+    lua_Debug ar;
+    if (lua_type(L, 1) != LUA_TSTRING)
+        return 1;
+    for (int level = 0; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sl", &ar);
+        if (ar.currentline <= 0 || strcmp(ar.short_src, SANDBOX_PRELUDE) == 0)
+            continue;
+        size_t n = strlen(ar.short_src);
+        const char *s = lua_tostring(L, 1);
+        if (strncmp(s, ar.short_src, n) != 0 || s[n] != ':')
+            lua_pushfstring(L, "%s:%d: %s", ar.short_src, ar.currentline, without_prelude(s));
+        return 1;
+    }
+    return 1;
 }
 
 static int l_setup(lua_State *L)
@@ -102,6 +198,7 @@ static int l_setup(lua_State *L)
 int sandbox_new(const struct sandbox_conf *conf, struct sandbox **ret, struct err *err)
 {
     _cleanup_(sandbox_freep) struct sandbox *sb = xcalloc(1, sizeof *sb);
+    sandbox_start_ticks();
     *sb = (struct sandbox){.memory_max = conf->memory_max,
                            .lua_ms = conf->lua_ms,
                            .clock = conf->clock,
@@ -114,13 +211,16 @@ int sandbox_new(const struct sandbox_conf *conf, struct sandbox **ret, struct er
     *(struct sandbox **)lua_getextraspace(sb->L) = sb;
     lua_atpanic(sb->L, panic);
     lua_gc(sb->L, LUA_GCINC, GC_PAUSE, 0, 0);
+    size_t from = MIN(GC_FROM, sb->memory_max / GC_FROM_PART);
+    lua_gc(sb->L, LUA_GCSTEP, -(int)(from >> 10)); /* it owes a step once so much was allocated */
     uint64_t seed = conf->seed;
     lua_pushcfunction(sb->L, l_setup);
     lua_pushlightuserdata(sb->L, &seed);
     if (lua_pcall(sb->L, 1, 0, 0) != LUA_OK)
         return err_set(err, ERR_NO_MEMORY, "no memory for Lua's libraries");
-    lua_sethook(sb->L, l_hook, LUA_MASKCOUNT | (conf->coverage != NULL ? LUA_MASKLINE : 0),
-                HOOK_COUNT);
+    lua_pushcfunction(sb->L, l_add_place); /* at HANDLER for good */
+    if (conf->coverage != NULL)
+        lua_sethook(sb->L, l_hook, LUA_MASKLINE, 0);
     *ret = TAKE_PTR(sb);
     return 0;
 }
@@ -131,12 +231,18 @@ void sandbox_free(struct sandbox *sb)
         return;
     if (sb->L != NULL)
         lua_close(sb->L);
+    pool_done(&sb->pool);
     free(sb);
 }
 
 lua_State *sandbox_lua(struct sandbox *sb)
 {
     return sb->L;
+}
+
+void sandbox_set_user(struct sandbox *sb, void *user)
+{
+    sb->head.user = user;
 }
 
 void sandbox_push_globals(struct sandbox *sb)
@@ -172,32 +278,6 @@ int sandbox_load(struct sandbox *sb, const char *text, size_t len, const char *n
     return 0;
 }
 
-/* One writer, one reader that needs no order between the two: relaxed is enough, and this stands
- * around every judged pair. */
-static int64_t get(const _Atomic int64_t *v)
-{
-    return atomic_load_explicit(v, memory_order_relaxed);
-}
-
-static void set(_Atomic int64_t *v, int64_t to)
-{
-    atomic_store_explicit(v, to, memory_order_relaxed);
-}
-
-void sandbox_enter(struct sandbox *sb)
-{
-    REQUIRE(get(&sb->clock->entered_ns) == 0);
-    set(&sb->clock->entered_ns, now_ns());
-}
-
-void sandbox_leave(struct sandbox *sb)
-{
-    int64_t entered = get(&sb->clock->entered_ns);
-    REQUIRE(entered != 0);
-    set(&sb->clock->used_ns, get(&sb->clock->used_ns) + now_ns() - entered);
-    set(&sb->clock->entered_ns, 0);
-}
-
 /* The error value on top of the stack, popped, as a message. No metamethod is asked: it would be
  * the policy's code running where nobody expects it. */
 static int error_from_top(struct sandbox *sb, int status, struct err *err)
@@ -214,49 +294,22 @@ static int error_from_top(struct sandbox *sb, int status, struct err *err)
     return err_set(err, ERR_POLICY, "%s", text);
 }
 
-/* Lua's handler of an error: a message from inside a C function gets the place in the policy from
- * where that was called. */
-static int l_add_place(lua_State *L)
-{
-    lua_Debug ar;
-    if (lua_type(L, 1) != LUA_TSTRING)
-        return 1;
-    for (int level = 0; lua_getstack(L, level, &ar); level++) {
-        lua_getinfo(L, "Sl", &ar);
-        if (ar.currentline <= 0 || strcmp(ar.short_src, SANDBOX_PRELUDE) == 0)
-            continue;
-        size_t n = strlen(ar.short_src);
-        const char *s = lua_tostring(L, 1);
-        if (strncmp(s, ar.short_src, n) != 0 || s[n] != ':')
-            lua_pushfstring(L, "%s:%d: %s", ar.short_src, ar.currentline, s);
-        return 1;
-    }
-    return 1;
-}
-
 int sandbox_call(struct sandbox *sb, int nargs, int nresults, struct err *err)
 {
-    bool entered = get(&sb->clock->entered_ns) == 0;
-    if (entered)
-        sandbox_enter(sb);
-    lua_pushcfunction(sb->L, l_add_place);
-    lua_insert(sb->L, -nargs - 2);
-    int handler = lua_gettop(sb->L) - nargs - 1;
-    int status = lua_pcall(sb->L, nargs, nresults, handler);
-    lua_remove(sb->L, handler);
-    if (entered)
-        sandbox_leave(sb);
+    struct sandbox *outer = running; /* a policy's tests run it, in a state of its own */
+    REQUIRE(outer != sb);
+    end_if_spent(sb);
+    running = sb;
+    set_in_lua(sb, true);
+    int status = lua_pcall(sb->L, nargs, nresults, HANDLER);
+    running = outer;
+    set_in_lua(sb, outer != NULL);
     return status == LUA_OK ? 0 : error_from_top(sb, status, err);
 }
 
 bool sandbox_is_spent(const struct sandbox *sb)
 {
     return sb->expired;
-}
-
-msec sandbox_lua_time(const struct sandbox *sb)
-{
-    return sb->clock->used_ns / 1000000;
 }
 
 /* Length of the valid UTF-8 sequence at s, 0 when there is none. */
@@ -319,6 +372,11 @@ char *sandbox_clean_text(const char *s, size_t len)
     char *out = xmalloc(SANDBOX_TEXT_MAX + 1);
     clean(out, SANDBOX_TEXT_MAX + 1, s, len);
     return out;
+}
+
+void sandbox_copy_text(char *to, size_t size, const char *s, size_t len)
+{
+    clean(to, MIN(size, (size_t)SANDBOX_TEXT_MAX + 1), s, len);
 }
 
 void sandbox_repair_text(char *s)

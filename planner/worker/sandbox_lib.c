@@ -29,8 +29,9 @@ static int l_length(lua_State *L)
 void l_freeze(lua_State *L, const char *what, lua_Integer identity)
 {
     luaL_checkstack(L, 4, NULL);
+    bool has_items = lua_rawlen(L, -1) > 0; /* else what stands in its place has the same length */
     lua_createtable(L, 0, 0);
-    lua_createtable(L, 2, 5);
+    lua_createtable(L, 2, has_items ? 5 : 4);
     lua_pushinteger(L, identity);
     lua_rawseti(L, -2, 1);
     lua_pushboolean(L, 1);
@@ -39,8 +40,10 @@ void l_freeze(lua_State *L, const char *what, lua_Integer identity)
     lua_setfield(L, -2, "__index");
     lua_pushcfunction(L, l_readonly);
     lua_setfield(L, -2, "__newindex");
-    lua_pushcfunction(L, l_length);
-    lua_setfield(L, -2, "__len");
+    if (has_items) {
+        lua_pushcfunction(L, l_length);
+        lua_setfield(L, -2, "__len");
+    }
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
     lua_pushstring(L, what);

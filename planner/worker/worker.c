@@ -16,6 +16,8 @@
 
 /* After the end of Lua's time the worker may say so itself, with the line where it was. */
 #define GRACE_MS 50
+/* The worker's own clock ticks no faster: to look at it more often shows nothing. */
+#define LOOK_MS 10
 /* What one worker_read() takes at most, so that a flood does not hold up the caller's loop. */
 #define READ_BUDGET 64
 
@@ -301,19 +303,18 @@ enum worker_progress worker_read(struct worker *w)
     return w->ended ? WORKER_ENDED : WORKER_RUNS;
 }
 
-/* When Lua's time is over if it runs on from now. The page is the worker's to write: any value in
- * it leads at worst to the end of the run's own time. */
-static msec lua_until(const struct worker *w, msec now)
+/* What is left of Lua's time, with the grace. The page is the worker's to write: any value in it
+ * leads at worst to the end of the run's own time. */
+static msec lua_left(const struct worker *w)
 {
-    int64_t used = w->clock->used_ns / 1000000, entered = w->clock->entered_ns / 1000000;
-    msec from = entered > 0 && entered <= now ? entered : now;
-    return sat_add(sat_sub(from, MAX(used, (int64_t)0)), w->limits.lua_ms + GRACE_MS);
+    return sat_sub(w->limits.lua_ms + GRACE_MS, MAX(w->clock->used_ns, (int64_t)0) / 1000000);
 }
 
+/* A process takes no more of the processor's time than passes, so that before then Lua's cannot be
+ * over. */
 msec worker_deadline(const struct worker *w)
 {
-    msec now = now_ms();
-    return MIN(w->run_until, MAX(lua_until(w, now), now));
+    return MIN(w->run_until, sat_add(now_ms(), MAX(lua_left(w), (msec)LOOK_MS)));
 }
 
 enum worker_progress worker_tick(struct worker *w, msec now)
@@ -324,7 +325,7 @@ enum worker_progress worker_tick(struct worker *w, msec now)
     if (now >= w->run_until) {
         snprintf(why, sizeof why, "it ran longer than %lld ms", (long long)w->limits.run_ms);
         worker_kill(w, why);
-    } else if (w->clock->entered_ns > 0 && now >= lua_until(w, now)) {
+    } else if (w->clock->in_lua && lua_left(w) <= 0) {
         snprintf(why, sizeof why, "over the time limit of %lld ms, in a library function",
                  (long long)w->limits.lua_ms);
         worker_kill(w, why);

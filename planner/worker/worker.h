@@ -5,8 +5,9 @@
  * request says. Whatever happens in it costs this one run. What it answers is treated as input from
  * an enemy: bounded, parsed, checked. The caller then has the plan checked (planner/check).
  *
- * Two clocks: Lua's own time (limits.lua_ms) counts only while Lua runs, and the whole run's
- * (limits.run_ms), which bounds search and everything else, whatever the worker says.
+ * Two clocks: Lua's own processor time (limits.lua_ms) counts only while Lua runs, and not while
+ * the machine does something else; and the time of the whole run (limits.run_ms), which bounds
+ * search and everything else, whatever the worker says.
  *
  * No event loop inside: the caller watches worker_fd() for reading and calls worker_read(), and
  * calls worker_tick() at worker_deadline(); or uses worker_run(). Not thread-safe. */
@@ -26,7 +27,7 @@
 
 /* Zero means the default. */
 struct worker_limits {
-    msec lua_ms;        /* time for Lua alone; default 500 */
+    msec lua_ms;        /* processor time for Lua alone; default 500 */
     msec run_ms;        /* time for the whole run; default 30000 */
     int64_t pairs;      /* pairs that the search may ask filter and score about; default 300000 */
     size_t lua_mib;     /* memory for Lua; default 256 */

@@ -103,6 +103,36 @@ static void a_stuck_library_call_is_killed(void **state)
     no_children_are_left();
 }
 
+/* A machine that does something else for longer than Lua may take ends no good policy. */
+static void time_without_the_processor_does_not_count(void **state)
+{
+    (void)state;
+    static const char counting[] = "local P = policy { name = 'count', api = 1 }\n"
+                                   "function P.trigger(c)\n"
+                                   "  local n = 0 for i = 1, 3000000 do n = n + i end\n"
+                                   "  return false, 'counted'\n"
+                                   "end\n"
+                                   "function P.score(c, vm, host) return 1 end\n";
+    struct worker_request req = request(counting);
+    req.limits.lua_ms = 400;
+    struct worker *w;
+    struct err err = {0};
+    assert_ok(worker_start(&req, &w, &err), &err);
+    poll(NULL, 0, 15); /* it has begun, most likely */
+    kill(worker_pid(w), SIGSTOP);
+    for (msec until = now_ms() + 700; now_ms() < until; poll(NULL, 0, 20))
+        assert_int_equal(worker_tick(w, now_ms()), WORKER_RUNS);
+    kill(worker_pid(w), SIGCONT);
+    struct pollfd p = {.fd = worker_fd(w), .events = POLLIN};
+    while (worker_read(w) == WORKER_RUNS && worker_tick(w, now_ms()) == WORKER_RUNS)
+        poll(&p, 1, 20);
+    _cleanup_(worker_result_done) struct worker_result r = {0};
+    assert_ok(worker_finish(w, &r, &err), &err);
+    assert_string_equal(json_string_value(json_object_get(r.body, "reason")),
+                        "not triggered: counted");
+    no_children_are_left();
+}
+
 static void the_whole_run_is_limited_too(void **state)
 {
     (void)state;
@@ -269,6 +299,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_calm_policy_proposes_nothing),
         cmocka_unit_test(a_loop_ends_at_its_deadline),
         cmocka_unit_test(a_stuck_library_call_is_killed),
+        cmocka_unit_test(time_without_the_processor_does_not_count),
         cmocka_unit_test(the_whole_run_is_limited_too),
         cmocka_unit_test(bad_snapshots_and_policies_are_told_apart),
         cmocka_unit_test(workers_run_side_by_side),

@@ -5,13 +5,18 @@
 
 #include "planner/worker/sandbox.h"
 
-static struct sandbox *new_sandbox(uint64_t seed)
+static struct sandbox *new_sandbox_for(uint64_t seed, msec lua_ms)
 {
-    struct sandbox_conf conf = {.memory_max = (size_t)32 << 20, .lua_ms = 300, .seed = seed};
+    struct sandbox_conf conf = {.memory_max = (size_t)32 << 20, .lua_ms = lua_ms, .seed = seed};
     struct sandbox *sb = NULL;
     struct err err = {0};
     assert_ok(sandbox_new(&conf, &sb, &err), &err);
     return sb;
+}
+
+static struct sandbox *new_sandbox(uint64_t seed)
+{
+    return new_sandbox_for(seed, 300);
 }
 
 /* Run a chunk that returns one text. */
@@ -162,13 +167,19 @@ static void time_is_limited(void **state)
 static void memory_is_limited(void **state)
 {
     (void)state;
-    _cleanup_(sandbox_freep) struct sandbox *sb = new_sandbox(1);
+    _cleanup_(sandbox_freep) struct sandbox *sb = new_sandbox_for(1, 20000);
     struct err err = {0};
     char got[64];
     assert_err(run(sb, "return #string.rep('x', 1 << 26)", got, sizeof got, &err), &err, ERR_POLICY,
                "over the memory limit of 32 MiB");
     assert_ok(run(sb, "return #string.rep('x', 1 << 20) .. ''", got, sizeof got, &err), &err);
     assert_string_equal(got, "1048576");
+    assert_ok(run(sb,
+                  "local n = 0 for i = 1, 100 do n = n + #(string.rep('x', 1 << 20) .. i) end "
+                  "return n",
+                  got, sizeof got, &err),
+              &err); /* garbage is no use of it */
+    assert_string_equal(got, "104857792");
 }
 
 /* Every allocation of a run fails once: no crash, no leak, an error each time. */
