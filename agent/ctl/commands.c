@@ -66,6 +66,7 @@ static const struct command commands[] = {
     {"unfreeze", "end a freeze", cmd_unfreeze},
     {"hold", "leave a VM alone, for a time", cmd_hold},
     {"doctor", "what is wrong with a host, or in the way of a move", cmd_doctor},
+    {"recover", "other voters, when most of them are lost; its agent is stopped", cmd_recover},
     {"report", "what was done, why, by whom, how long it took", cmd_report},
     {"support-bundle", "a plan's logs and figures, and a post-mortem form", cmd_support_bundle},
     {"order", "standing orders: list, add, remove", cmd_order},

@@ -43,6 +43,7 @@ int cmd_drain(int argc, char **argv);
 int cmd_maintenance(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_recover(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_support_bundle(int argc, char **argv);
 int cmd_order(int argc, char **argv);

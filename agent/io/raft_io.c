@@ -94,26 +94,35 @@ bool raft_backend_finish_close(struct raft_backend *b)
 
 /* libraft rounds the size up to whole words and leaves what it adds as it was: make it alike on
  * every voter. */
-static void clear_padding(struct raft_backend *b)
+static void clear_padding(const char *const *voters, size_t n, struct raft_buffer *e)
 {
     size_t used = 1 + 8;
-    for (size_t i = 0; i < b->conf.n_voters; i++)
-        used += 8 + strlen(b->conf.voters[i]) + 1 + 1;
-    struct raft_buffer *e = &b->wire.encoded;
+    for (size_t i = 0; i < n; i++)
+        used += 8 + strlen(voters[i]) + 1 + 1;
     REQUIRE(used <= e->len);
     memset((uint8_t *)e->base + used, 0, e->len - used);
 }
 
+int raft_voters_encode(const char *const *voters, size_t n, struct raft_configuration *ret,
+                       struct raft_buffer *ret_encoded, struct err *err)
+{
+    raft_configuration_init(ret);
+    for (size_t i = 0; i < n; i++)
+        if (raft_configuration_add(ret, i + 1, voters[i], RAFT_VOTER) != 0)
+            return err_set(err, ERR_NO_MEMORY, "voters: out of memory");
+    if (raft_configuration_encode(ret, ret_encoded) != 0)
+        return err_set(err, ERR_NO_MEMORY, "voters: out of memory");
+    clear_padding(voters, n, ret_encoded);
+    return 0;
+}
+
 static int make_configuration(struct raft_backend *b, struct err *err)
 {
-    raft_configuration_init(&b->configuration);
-    for (size_t i = 0; i < b->conf.n_voters; i++)
-        if (raft_configuration_add(&b->configuration, i + 1, b->conf.voters[i], RAFT_VOTER) != 0)
-            return err_set(err, ERR_NO_MEMORY, "voters: out of memory");
-    if (raft_configuration_encode(&b->configuration, &b->wire.encoded) != 0)
-        return err_set(err, ERR_NO_MEMORY, "voters: out of memory");
+    int rv = raft_voters_encode(b->conf.voters, b->conf.n_voters, &b->configuration,
+                                &b->wire.encoded, err);
+    if (rv < 0)
+        return rv;
     b->wire.configuration = &b->configuration;
-    clear_padding(b);
     _cleanup_(buf_done) struct buf all = {0};
     buf_adds(&all, b->conf.cluster);
     buf_add(&all, "", 1);

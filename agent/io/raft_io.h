@@ -57,6 +57,11 @@ struct raft_backend_conf {
     void (*leave)(void *arg);
 };
 
+/* The voters (sorted, numbered from 1) as the log names them, the same bytes everywhere; both are
+ * the caller's to free (raft_configuration_close, raft_free), also after an error. */
+int raft_voters_encode(const char *const *voters, size_t n, struct raft_configuration *ret,
+                       struct raft_buffer *ret_encoded, struct err *err);
+
 /* Reads the disk, and writes the first configuration when it is empty. */
 int raft_backend_new(const struct raft_backend_conf *conf, struct raft_backend **ret,
                      struct err *err);
