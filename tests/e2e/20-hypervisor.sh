@@ -123,7 +123,9 @@ check "nothing is left of it" says '(result("look") | (.job | not) and .state ==
     (result("look-remote").present | not)' hv1 "look $HOT;look-remote $HOT hv2"
 check "a second migration of it waits for nothing" says 'map(select(.kind == "migrate") | .code) | sort == ["CANCELLED", "CONFLICT"]' \
     hv1 "migrate $HOT hv2 address=10.78.0.2 persistent=1 bandwidth=8;sleep 1500;migrate $HOT hv3 address=10.78.0.3 persistent=1;sleep 500;abort $HOT"
-check "one that is aborted at once never begins, or ends" says 'result("migrate").code == "CANCELLED" and result("abort").code == "OK"' \
+# (the hypervisor may not know the job yet: then the abort is kept for it)
+check "one that is aborted at once never begins, or ends" says 'result("migrate").code == "CANCELLED" and
+    (result("abort").code | . == "OK" or . == "CONFLICT")' \
     hv1 "migrate $HOT hv2 address=10.78.0.2 persistent=1 bandwidth=8;sleep 20;abort $HOT"
 check "one that takes too long is aborted" says 'result("migrate") | .code == "TIMEOUT" and .ms < 8000' hv1 \
     "migrate $HOT hv2 address=10.78.0.2 persistent=1 bandwidth=8 timeout=2000"
