@@ -321,11 +321,14 @@ function List:all(spec) end
 ---@class skein.Weights costs; what is left out keeps 0, no weights at all mean the goal's own
 ---@field imbalance? integer per 0.1 % of imbalance
 ---@field overload? integer per thousandth of a core, or MiB, above `safety`
+---@field ratio? integer per MiB of memory that free vCPUs lack on a host, of what all have for each
 ---@field host_used? integer per host in use
----@field watt? integer per watt
+---@field watt? integer per watt that a host in use draws when idle
 ---@field soft_rule? integer per violation of a should rule of weight 1
 ---@field move? integer per move
 ---@field move_gib? integer per GiB carried
+---@field owner_moves? integer per move of the owner with the most of them
+---@field distance? integer per level of the failure domain that a move's ends do not share
 ---@field score? integer per point of score that a move misses
 
 ---@class skein.Resource something that VMs bring and hosts have room for, such as degrees

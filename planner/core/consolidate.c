@@ -88,11 +88,11 @@ static int by_effort(const void *a, const void *b)
 
 static void find_donors(struct packing *p)
 {
-    const struct planner_weights *given = &p->x->p->weights;
-    int64_t worth = given->host_used > 0 ? given->host_used
-                                         : lower_default_weights(PLANNER_CONSOLIDATE).host_used;
+    const struct planner_weights *w = &p->x->l->weights;
+    bool given = w->host_used > 0 || w->watt > 0;
+    int64_t usual = lower_default_weights(PLANNER_CONSOLIDATE).host_used;
     for (int h = 0; h < p->in->n_hosts; h++) {
-        int64_t cost;
+        int64_t cost, worth = given ? lower_host_worth(p->x->l, h) : usual;
         if (p->s->n_on[h] > 0 && can_be_emptied(p->x, h, &cost) && cost < worth)
             p->donors[p->n_donors++] = (struct donor){h, p->s->n_on[h], cost};
     }

@@ -8,34 +8,6 @@
 
 #define PLENTY ((int64_t)1 << 60)
 
-struct planner_weights lower_default_weights(enum planner_mode mode)
-{
-    struct planner_weights w = {.imbalance = 10, .overload = 1, .soft_rule = 20000, .score = 1000};
-    switch (mode) {
-    case PLANNER_BALANCE:
-        w.imbalance = 1000;
-        w.move = 500;
-        w.move_gib = 20;
-        w.score = 10;
-        break;
-    case PLANNER_CONSOLIDATE:
-        w.host_used = 100000;
-        w.move = 1000;
-        w.move_gib = 50;
-        w.score = 10;
-        break;
-    case PLANNER_RELIEVE:
-    case PLANNER_DRAIN:
-    case PLANNER_ENFORCE:
-    case PLANNER_MOVES:
-    case PLANNER_RESTART:
-        w.move = 1000;
-        w.move_gib = 100;
-        break;
-    }
-    return w;
-}
-
 static bool takes_part(const struct model_vm *vm)
 {
     return vm->host != MODEL_NONE && vm_takes_resources(vm);
@@ -221,41 +193,6 @@ static void set_safety(struct lower *l, const struct planner_weights *w)
     in->resource[LOWER_CPU].load_weight = w->overload;
     in->resource[LOWER_MEMORY].load_weight = w->overload;
     in->resource[LOWER_DISK].transient = true;
-}
-
-static bool counts_for_balance(const struct model_host *h)
-{
-    return h->state == HOST_UP && h->implausible == NULL;
-}
-
-/* 100 % is a standard deviation of one half, the largest there can be; cpu and memory half each: so
- * 0.1 % of imbalance is a deviation of 0.001 in one of them. */
-static void set_evenness(struct lower *l, int64_t weight)
-{
-    struct instance *in = &l->in;
-    if (weight == 0)
-        return;
-    const int resources[2] = {LOWER_CPU, LOWER_MEMORY};
-    for (int i = 0; i < 2; i++) {
-        int64_t *base = arena_array(&l->arena, (size_t)in->n_hosts, sizeof *base);
-        for (int h = 0; h < in->n_hosts; h++) {
-            const struct model_host *host = &l->m->hosts[h];
-            if (counts_for_balance(host))
-                base[h] = i == 0 ? known_or_zero(host->cores)
-                                 : in->capacity[(size_t)h * (size_t)in->n_resources + LOWER_MEMORY];
-        }
-        in->even[in->n_even++] =
-            (struct inst_even){.resource = resources[i], .base = base, .weight = weight * 1000};
-    }
-}
-
-static void set_move_costs(struct lower *l, const struct planner_weights *w)
-{
-    for (int v = 0; v < l->in.n_vms; v++) {
-        const struct model_vm *vm = &l->m->vms[v];
-        l->in.move_cost[v] =
-            sat_add(w->move, sat_mul(w->move_gib, known_or_zero(vm->memory_mib)) / 1024);
-    }
 }
 
 /* ---- domains and rules ---- */
@@ -610,38 +547,6 @@ static bool allowed(void *ctx, int vm, int host)
     return v == NULL || !v->reject;
 }
 
-static int64_t wishes(const struct lower *l, int vm, int host)
-{
-    int64_t n = 0;
-    for (int i = l->wish_rule_first[vm]; i < l->wish_rule_first[vm + 1]; i++) {
-        const struct model_rule *r = &l->m->rules[l->wish_rule[i]];
-        bool unmet = r->type == RULE_KEEP ? host != l->m->vms[vm].home
-                                          : lower_rule_forbids(l, l->wish_rule[i], host);
-        n += unmet ? r->weight : 0;
-    }
-    return n;
-}
-
-static struct planner_weights weights_of(const struct planner_problem *p)
-{
-    static const struct planner_weights none;
-    return memcmp(&p->weights, &none, sizeof none) == 0 ? lower_default_weights(p->mode)
-                                                        : p->weights;
-}
-
-static int64_t pair_cost(void *ctx, int vm, int host)
-{
-    struct lower *l = ctx;
-    struct planner_weights w = weights_of(l->p);
-    int64_t cost = 0;
-    if (l->wish_rule_first[vm] < l->wish_rule_first[vm + 1])
-        cost = w.soft_rule * (wishes(l, vm, host) - wishes(l, vm, l->m->vms[vm].host)) / 1000;
-    const struct planner_verdict *v = w.score != 0 ? lower_judge(l, vm, host) : NULL;
-    if (v != NULL)
-        cost += w.score * (100000 - MIN(MAX(v->score, 0), 100000)) / 1000;
-    return cost;
-}
-
 /* ---- who may move, and with whom ---- */
 
 static void find_movable(struct lower *l)
@@ -749,7 +654,7 @@ struct lower *lower_new(const struct planner_problem *p, struct verdicts *verdic
     l->m = p->model;
     allocate(l);
     struct instance *in = &l->in;
-    struct planner_weights w = weights_of(p);
+    struct planner_weights w = lower_weights(p);
     for (int v = 0; v < in->n_vms; v++) {
         in->initial[v] = takes_part(&l->m->vms[v]) && !is_lost(p, v) ? l->m->vms[v].host : -1;
         set_demand(l, v);
@@ -758,8 +663,6 @@ struct lower *lower_new(const struct planner_problem *p, struct verdicts *verdic
         set_capacity(l, h);
     subtract_promises(l);
     set_safety(l, &w);
-    set_evenness(l, w.imbalance);
-    set_move_costs(l, &w);
     lower_rules(l, w.soft_rule);
     mark_rule_hosts(l);
     index_place_rules(l, true, &l->place_rule_first, &l->place_rule);
@@ -770,8 +673,7 @@ struct lower *lower_new(const struct planner_problem *p, struct verdicts *verdic
     close_hosts(l);
     in->allowed = allowed;
     in->allowed_ctx = l;
-    in->pair_cost = pair_cost;
-    in->pair_ctx = l;
+    lower_terms(l, &w);
     return l;
 }
 

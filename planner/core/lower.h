@@ -25,6 +25,9 @@ struct lower {
     struct instance in;
     struct arena arena; /* owns the instance's arrays */
 
+    struct planner_weights weights;
+    int deepest; /* components of the longest failure domain */
+
     int64_t page_kib[INSTANCE_RESOURCES_MAX]; /* [resource] size, 0 where it is no page pool */
     int64_t *promised;         /* [host * R + r] of the capacity, to moves under way: taken off */
     int *numa_vms, n_numa_vms; /* those bound to NUMA nodes */
@@ -55,6 +58,15 @@ static inline void lower_freep(struct lower **l)
 
 /* Weights of one mode where the caller gave none. */
 struct planner_weights lower_default_weights(enum planner_mode mode);
+
+/* The caller's, or the mode's where it gave none. */
+struct planner_weights lower_weights(const struct planner_problem *p);
+
+/* What it is worth that the host is not in use: idle watts by its curve, else those it draws. */
+int64_t lower_host_worth(const struct lower *l, int host);
+
+/* Costs of the instance, once capacities and rules are in it; lower_new() calls it. */
+void lower_terms(struct lower *l, const struct planner_weights *w);
 
 /* The policy's answer, asked once; NULL without a policy. */
 const struct planner_verdict *lower_judge(struct lower *l, int vm, int host);

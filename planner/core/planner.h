@@ -42,14 +42,17 @@ struct planner_verdict {
 
 /* What the search weighs; each 0 switches its term off. Costs are in one unit: a milli-point. */
 struct planner_weights {
-    int64_t imbalance; /* per 0.1 % of imbalance (0-100 %) */
-    int64_t overload;  /* per milli-core (or MiB) above safety_pct of the host */
-    int64_t host_used; /* per host in use */
-    int64_t watt;      /* per watt */
-    int64_t soft_rule; /* per violation of a should rule of weight 1 */
-    int64_t move;      /* per move */
-    int64_t move_gib;  /* per GiB of memory carried */
-    int64_t score;     /* per point of the policy's score that a move misses */
+    int64_t imbalance;   /* per 0.1 % of imbalance (0-100 %) */
+    int64_t overload;    /* per milli-core (or MiB) above safety_pct of the host */
+    int64_t ratio;       /* per MiB that a host's free vCPUs lack of what all hosts have for each */
+    int64_t host_used;   /* per host in use */
+    int64_t watt;        /* per watt that a host in use draws when idle, or draws now */
+    int64_t soft_rule;   /* per violation of a should rule of weight 1 */
+    int64_t move;        /* per move */
+    int64_t move_gib;    /* per GiB of memory carried */
+    int64_t owner_moves; /* per move of the owner with the most of them */
+    int64_t distance;    /* per level of the failure domain that a move's ends do not share */
+    int64_t score;       /* per point of the policy's score that a move misses */
 };
 
 struct planner_problem {

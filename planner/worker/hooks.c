@@ -212,17 +212,21 @@ static void l_take_resource(lua_State *L, struct objective *o)
 
 static void l_take_weights(lua_State *L, struct planner_weights *w)
 {
-    static const char *const names[] = {"imbalance", "overload", "host_used", "watt", "soft_rule",
-                                        "move",      "move_gib", "score",     NULL};
+    static const char *const names[] = {"imbalance",   "overload",  "ratio", "host_used",
+                                        "watt",        "soft_rule", "move",  "move_gib",
+                                        "owner_moves", "distance",  "score", NULL};
     if (lua_getfield(L, -1, "weights") != LUA_TNIL) {
         l_hook_fields(L, "objective", names);
         l_take_number(L, "imbalance", WEIGHT_MAX, &w->imbalance);
         l_take_number(L, "overload", WEIGHT_MAX, &w->overload);
+        l_take_number(L, "ratio", WEIGHT_MAX, &w->ratio);
         l_take_number(L, "host_used", WEIGHT_MAX, &w->host_used);
         l_take_number(L, "watt", WEIGHT_MAX, &w->watt);
         l_take_number(L, "soft_rule", WEIGHT_MAX, &w->soft_rule);
         l_take_number(L, "move", WEIGHT_MAX, &w->move);
         l_take_number(L, "move_gib", WEIGHT_MAX, &w->move_gib);
+        l_take_number(L, "owner_moves", WEIGHT_MAX, &w->owner_moves);
+        l_take_number(L, "distance", WEIGHT_MAX, &w->distance);
         l_take_number(L, "score", WEIGHT_MAX, &w->score);
     }
     lua_pop(L, 1);
