@@ -636,7 +636,7 @@ void exec_hv(struct exec *e, struct step *s, const struct hv_result *result)
 {
     for (size_t i = 0; i < e->n; i++) {
         struct action *a = e->actions[i];
-        if (settle_hv(a, result) || move_hv(e, a, s, result))
+        if (settle_hv(a, s, result) || move_hv(e, a, s, result))
             return;
     }
 }

@@ -18,9 +18,16 @@
 #define EXEC_TIDY_PATIENCE 60000 /* ms to get a definition removed that is only in the way */
 #define EXEC_AGREE 1000          /* ms that both sides must show the same before "it stayed" */
 #define EXEC_AGREE_ALONE                                                                           \
-    10000                      /* ... with the other side silent: nothing is started on that word  \
-                                */
-#define EXEC_AGREE_ODD 15000   /* ... and before anything that is no ordinary end of a move */
+    10000                     /* ... with the other side silent: nothing is started on that word   \
+                               */
+#define EXEC_AGREE_ODD 15000  /* ... and before anything that is no ordinary end of a move */
+#define EXEC_STOOD_STILL 1000 /* ms without a tick */
+#define EXEC_ORDER_LATEST                                                                          \
+    30000 /* ms from STARTED to the job: a slow disk, a slow hypervisor, its keepalive */
+#define EXEC_ORDER_SOON                                                                            \
+    15000 /* ... where the destination cannot be asked whether the guest arrives there */
+#define EXEC_ORDER_SLACK                                                                           \
+    2000 /* ms by which a job's age may be off: its answer took so long; people take longer */
 #define EXEC_WATCH_EVERY 10000 /* ms between looks at what an operator must see to */
 #define EXEC_KEEP                                                                                  \
     (24 * 3600000LL) /* ms that a reported end is remembered: permits live minutes                 \
@@ -31,6 +38,7 @@ struct glance {
     bool done;  /* this round has its answer, or will have none */
     bool known; /* and it is this: */
     struct hv_seen seen;
+    msec job_began; /* mono, at the latest; 0: no job, or not known */
     struct err err; /* not known: why */
 };
 
@@ -85,6 +93,8 @@ struct action {
 
     /* while it runs */
     msec run_until_mono;
+    msec tick_mono;     /* RUNNING: last; 0: not yet */
+    msec adopted_began; /* ADOPTED: when that job began, as job_began of a glance */
     uint64_t progress_job, abort_job;
     msec progress_mono, abort_mono;
     struct hv_progress progress;
@@ -162,7 +172,7 @@ void settle_look_here(struct action *a, struct step *s); /* ADOPTED: fills a->he
 void settle_tick(struct action *a, struct step *s);
 void settle_watch(struct action *a, struct step *s); /* NEEDS_OPERATOR */
 /* True: it was an answer to this action. */
-bool settle_hv(struct action *a, const struct hv_result *result);
+bool settle_hv(struct action *a, const struct step *s, const struct hv_result *result);
 bool settle_reply(struct action *a, const char *from, const Skein__Reply *reply);
 
 #endif

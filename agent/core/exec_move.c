@@ -149,6 +149,8 @@ static void start(struct exec *e, struct action *a, struct step *s, const char *
     a->outcome = (struct err){0};
     a->record->has_started_at_ms = 1;
     a->record->started_at_ms = (uint64_t)s->now.wall;
+    a->record->has_started_mono_ms = 1;
+    a->record->started_mono_ms = (uint64_t)s->now.mono;
     action_goto(a, s, EXEC_RUNNING, "the destination has reserved");
     action_journal(a, s, SKEIN__JOURNAL_STATE__JOURNAL_STARTED);
     budget_spend(e->budget, s, &a->order, a->record->plan, a->record->action);
@@ -265,9 +267,15 @@ static bool keep_running(struct action *a, struct step *s)
     return !over;
 }
 
+/* An agent that stood still hears first of what happened meanwhile: its job may have ended, and a
+ * person's may run. */
 static void tick_running(struct action *a, struct step *s)
 {
+    msec since = s->now.mono - MAX(a->tick_mono, a->since_mono);
+    a->tick_mono = s->now.mono;
     ask_progress(a, s);
+    if (since >= EXEC_STOOD_STILL)
+        return;
     if (!keep_running(a, s) && s->now.mono >= sat_add(a->run_until_mono, EXEC_ABORT_GRACE))
         settle_begin(a, s, "the job does not end");
 }
@@ -282,22 +290,34 @@ void move_adopt(struct action *a, struct step *s)
     action_goto(a, s, EXEC_ADOPTED, "a job of an earlier life runs");
     action_audit(a, s, "move.adopted");
     ladder_init(&a->ladder, a->move.downtime_ms, &a->move.how, a->run_until_mono);
+    a->adopted_began = a->here.job_began;
     a->ladder.switched = postcopy_of(&a->here.seen);
     a->next_round_mono = s->now.mono + EXEC_RETRY;
 }
 
+/* Another one may have begun since the last look. */
+static bool adopted_runs(const struct action *a)
+{
+    const struct glance *g = &a->here;
+    bool same = g->job_began == 0 || a->adopted_began == 0 ||
+                llabs(g->job_began - a->adopted_began) <= EXEC_ORDER_SLACK;
+    return g->seen.job && same;
+}
+
+/* What is done to the job is done on the word of a look, just then: no call waits for its end. */
 static void tick_adopted(struct action *a, struct step *s)
 {
     ask_progress(a, s);
-    if (!keep_running(a, s)) {
-        settle_begin(a, s, "the move took longer than it may");
-        return;
-    }
     settle_look_here(a, s);
     if (!a->here.done)
         return;
-    if (a->here.known && !a->here.seen.job) {
+    if (a->here.known && !adopted_runs(a)) {
         settle_begin(a, s, "the job has ended");
+        return;
+    }
+    bool late = s->now.mono >= a->run_until_mono && !a->ladder.switched;
+    if (a->here.known ? !keep_running(a, s) : late) {
+        settle_begin(a, s, "the move took longer than it may");
         return;
     }
     a->here = (struct glance){0};

@@ -9,9 +9,11 @@
 
 /* ---- one round of looking ---- */
 
-static void glance_take(struct glance *g, const struct hv_seen *seen)
+static void glance_take(struct glance *g, const struct hv_seen *seen, msec mono)
 {
     *g = (struct glance){.done = true, .known = true, .seen = *seen};
+    if (seen->job && seen->job_ms > 0)
+        g->job_began = MAX(sat_sub(mono, seen->job_ms), (msec)1);
 }
 
 static void glance_fail(struct glance *g, const char *why)
@@ -75,7 +77,7 @@ void settle_look_here(struct action *a, struct step *s)
     }
 }
 
-bool settle_hv(struct action *a, const struct hv_result *result)
+bool settle_hv(struct action *a, const struct step *s, const struct hv_result *result)
 {
     bool here = a->look_job != 0 && a->look_job == result->job;
     bool there = a->remote_job != 0 && a->remote_job == result->job;
@@ -85,7 +87,7 @@ bool settle_hv(struct action *a, const struct hv_result *result)
     if (here)
         a->look_job = 0;
     if (result->err.code == ERR_OK)
-        glance_take(g, &result->seen);
+        glance_take(g, &result->seen, s->now.mono);
     else
         glance_fail(g, result->err.msg);
     return true;
@@ -104,7 +106,7 @@ bool settle_reply(struct action *a, const char *from, const Skein__Reply *reply)
                            .persistent = seen->persistent,
                            .job = seen->job};
     snprintf(copy.reason, sizeof copy.reason, "%s", seen->reason != NULL ? seen->reason : "");
-    glance_take(&a->there, &copy);
+    glance_take(&a->there, &copy, 0);
     return true;
 }
 
@@ -318,11 +320,35 @@ static void recover(struct action *a, struct step *s)
     a->repair_mono = MAX(s->now.mono, (msec)1);
 }
 
+/* ---- whose job is it? ---- */
+
+/* When the one that was ordered can have begun: so long after STARTED at the latest. */
+static bool job_began_within(const struct action *a, msec latest)
+{
+    msec began = a->here.job_began, started = (msec)a->record->started_mono_ms;
+    if (began == 0 || !a->record->has_started_mono_ms)
+        return true; /* an older version's record, or a hypervisor that does not say */
+    return began >= sat_sub(started, EXEC_ORDER_SLACK) && began <= sat_add(started, latest);
+}
+
 /* A job of ours sends what is left: it cannot be taken back, and is waited for. */
 static bool postcopy_runs(const struct action *a)
 {
     return a->here.known && a->here.seen.job && (a->migrating || !a->record->job_over) &&
            strcmp(a->here.seen.reason, HV_REASON_POSTCOPY) == 0;
+}
+
+/* A person may move the VM by hand as soon as our job has ended, and an agent that was down, or
+ * whose hypervisor was slow, did not see that. Ours began when it was ordered, and its guest
+ * arrives where it was sent. What is not ours, or not yet seen to be, is waited for. */
+static bool job_is_ours(const struct action *a)
+{
+    const struct hv_seen *there = &a->there.seen;
+    bool arrives = there->present && there->state != SKEIN__VM_STATE__VM_STOPPED;
+    if (!a->here.known || !a->here.seen.job || !action_has_started(a) || a->record->job_over)
+        return false;
+    return a->migrating || (a->there.known ? arrives && job_began_within(a, EXEC_ORDER_LATEST)
+                                           : job_began_within(a, EXEC_ORDER_SOON));
 }
 
 static msec patience_for(enum settled what, bool started)
@@ -386,7 +412,7 @@ static void conclude(struct action *a, struct step *s)
     keep_evidence(a);
     note_job(a, s);
     bool sure = agreed_long_enough(a, s, what);
-    bool job = a->here.known && a->here.seen.job && action_has_started(a) && !a->record->job_over;
+    bool job = job_is_ours(a);
     switch (what) {
     case SETTLED_MOVED:
         moved(a, s);

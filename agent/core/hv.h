@@ -89,6 +89,7 @@ struct hv_seen {
     bool persistent;
     bool autostart;  /* starts with this host; false where it is not asked */
     bool job;        /* a migration job runs on it */
+    msec job_ms;     /* for so long, in real time; 0: not known */
     char reason[64]; /* the hypervisor's reason for the state, "migrated" and the like */
 };
 

@@ -555,12 +555,14 @@ static const char *reason_text(int state, int reason)
 }
 
 /* Of a migration libvirt gives statistics on the source only; the destination's refusal is what
- * tells it from the source. */
-static bool job_of(virDomainPtr dom, bool *ret_incoming)
+ * tells it from the source. *ret_age: for how long it has run, in ms; 0: not known. */
+static bool job_of(virDomainPtr dom, bool *ret_incoming, msec *ret_age)
 {
     int type = VIR_DOMAIN_JOB_NONE, n = 0;
+    unsigned long long elapsed = 0;
     virTypedParameterPtr params = NULL;
     *ret_incoming = false;
+    *ret_age = 0;
     if (virDomainGetJobStats(dom, &type, &params, &n, 0) < 0) {
         int code = virGetLastErrorCode();
         *ret_incoming = code == VIR_ERR_OPERATION_UNSUPPORTED || code == VIR_ERR_OPERATION_INVALID;
@@ -568,6 +570,8 @@ static bool job_of(virDomainPtr dom, bool *ret_incoming)
     }
     int operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
     virTypedParamsGetInt(params, n, VIR_DOMAIN_JOB_OPERATION, &operation);
+    if (virTypedParamsGetULLong(params, n, VIR_DOMAIN_JOB_TIME_ELAPSED, &elapsed) > 0)
+        *ret_age = (msec)MIN(elapsed, (unsigned long long)INT64_MAX);
     virTypedParamsFree(params, n);
     *ret_incoming = operation == VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN;
     return type != VIR_DOMAIN_JOB_NONE;
@@ -584,7 +588,7 @@ int libvirt_seen(virDomainPtr dom, struct hv_seen *ret, struct err *err)
     if (persistent < 0)
         return libvirt_error(err, "whether the VM is persistent");
     if (state != VIR_DOMAIN_SHUTOFF)
-        seen.job = job_of(dom, &incoming);
+        seen.job = job_of(dom, &incoming, &seen.job_ms);
     seen.persistent = persistent != 0;
     int autostart = 0;
     if (persistent != 0 && virDomainGetAutostart(dom, &autostart) == 0)

@@ -156,6 +156,13 @@ static int sim_observe(struct hypervisor *hv, Skein__HostDetail **ret, struct hv
     return 0;
 }
 
+/* So much of the world's time in real time, by the speed that the world says it has. */
+static msec real_span(const Skein__SimClock *clock, uint64_t ms)
+{
+    uint64_t speed = clock != NULL && clock->speed_milli != 0 ? clock->speed_milli : 1000;
+    return MAX((msec)(MIN(ms, (uint64_t)INT64_MAX / 1000) * 1000 / speed), (msec)1);
+}
+
 static int look(const struct sim *sim, const char *host, const char *uuid, struct hv_seen *ret,
                 struct err *err)
 {
@@ -169,8 +176,11 @@ static int look(const struct sim *sim, const char *host, const char *uuid, struc
     if (reply->kind_case != SKEIN__SIM_REPLY__KIND_SEEN)
         return unexpected(err);
     const Skein__SimSeen *s = reply->seen;
-    *ret = (struct hv_seen){
-        .present = s->present, .state = s->state, .persistent = s->persistent, .job = s->job};
+    *ret = (struct hv_seen){.present = s->present,
+                            .state = s->state,
+                            .persistent = s->persistent,
+                            .job = s->job,
+                            .job_ms = s->has_job_ms ? real_span(reply->clock, s->job_ms) : 0};
     snprintf(ret->reason, sizeof ret->reason, "%s", s->reason != NULL ? s->reason : "");
     return 0;
 }

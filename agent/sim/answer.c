@@ -73,6 +73,8 @@ static void set_seen(Skein__SimReply *reply, const struct hv_seen *seen)
     s->state = seen->state;
     s->persistent = seen->persistent;
     s->job = seen->job;
+    s->has_job_ms = seen->job_ms > 0;
+    s->job_ms = (uint64_t)seen->job_ms;
     s->reason = xstrdup(seen->reason);
     reply->kind_case = SKEIN__SIM_REPLY__KIND_SEEN;
     reply->seen = s;

@@ -138,6 +138,7 @@ void world_look(const struct world *w, size_t host, const char *uuid, struct hv_
     ret->state = d->state;
     ret->persistent = d->persistent;
     ret->job = d->job != NULL;
+    ret->job_ms = d->job != NULL ? MAX(w->now - d->job->began, (msec)1) : 0;
     snprintf(ret->reason, sizeof ret->reason, "%s", d->reason);
 }
 

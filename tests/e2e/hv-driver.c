@@ -142,9 +142,10 @@ static void add_result(json_t *line, const struct hv_result *r)
         const ProtobufCEnumValue *state =
             protobuf_c_enum_descriptor_get_value(&skein__vm_state__descriptor, (int)r->seen.state);
         json_object_update_new(
-            line, json_pack("{s:b, s:s, s:b, s:b, s:s}", "present", r->seen.present, "state",
-                            r->seen.present ? state->name : "-", "persistent", r->seen.persistent,
-                            "job", r->seen.job, "reason", r->seen.reason));
+            line,
+            json_pack("{s:b, s:s, s:b, s:b, s:I, s:s}", "present", r->seen.present, "state",
+                      r->seen.present ? state->name : "-", "persistent", r->seen.persistent, "job",
+                      r->seen.job, "job_ms", (json_int_t)r->seen.job_ms, "reason", r->seen.reason));
     } else if (r->kind == HV_PROGRESS) {
         const struct hv_progress *p = &r->progress;
         json_object_update_new(

@@ -440,7 +440,8 @@ static int take_done_to_vm(struct invariants *inv, const struct fact *f, struct 
     if (f->host == NULL || f->vm == NULL)
         return lacks(err, f, f->host == NULL ? "host" : "vm");
     int host = get_host(inv, f->host), vm = get_vm(inv, f->vm);
-    return f->kind == FACT_TIDIED ? rule_tidied(inv, host, vm, err) : rule_aborted(inv, vm, err);
+    return f->kind == FACT_TIDIED ? rule_tidied(inv, host, vm, err)
+                                  : rule_aborted(inv, host, vm, err);
 }
 
 /* What people forbid, and what they forbid no more. */

@@ -157,7 +157,7 @@ int rule_started(struct invariants *inv, struct inv_action *a, const struct fact
 int rule_permit(struct invariants *inv, const struct inv_action *a, const struct fact *f,
                 struct err *err);
 int rule_confirmed(const struct inv_action *a, const struct fact *f, struct err *err);
-int rule_aborted(struct invariants *inv, int vm, struct err *err);
+int rule_aborted(struct invariants *inv, int host, int vm, struct err *err);
 int rule_tidied(struct invariants *inv, int host, int vm, struct err *err);
 int rule_ended(struct invariants *inv, const struct inv_action *a, const char *outcome,
                struct err *err);

@@ -347,6 +347,7 @@ void agent_crash(struct sim *s, struct sim_host *h, msec back_in)
     unlink_host(s, h);
     if (h->voter)
         agreement_agent_down(s, h);
+    people_agent_died(s, h);
 }
 
 void agent_done(struct sim_host *h)

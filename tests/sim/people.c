@@ -257,11 +257,32 @@ static void say(struct sim *s, const struct plan *p, const struct person *person
                               .lifetime = lifetime(s)});
 }
 
+static struct later *about_plan(struct sim *s, const char *plan, msec delay,
+                                void (*run)(struct sim *, struct later *))
+{
+    struct later *l = sim_later(s, delay, -1, run);
+    l->data = xstrdup(plan);
+    return l;
+}
+
+/* Who cancels a move may want the VM elsewhere, and sees to it by hand. */
+static void lend_a_hand(struct sim *s, struct later *l)
+{
+    const struct plan *p = plan_of(s, l);
+    if (p == NULL || !s->faults)
+        return;
+    const struct plan_move *m = &p->body->moves[rng_below(&s->rng, p->body->n_moves)];
+    world_move_by_hand(s, sim_vm_index(s, m->uuid), (int)rng_below(&s->rng, (uint64_t)s->n_hosts));
+}
+
 static void cancel(struct sim *s, struct later *l)
 {
     const struct plan *p = plan_of(s, l);
-    if (p != NULL && !plan_state_ended(p->state))
-        say(s, p, somebody(s, is_operator), "cancel", false);
+    if (p == NULL || plan_state_ended(p->state))
+        return;
+    say(s, p, somebody(s, is_operator), "cancel", false);
+    for (int tries = 0; tries < 3 && p->body->n_moves > 0; tries++)
+        about_plan(s, l->data, sim_between(s, 1000, 12000), lend_a_hand);
 }
 
 static void decide(struct sim *s, struct later *l)
@@ -283,12 +304,18 @@ static void decide(struct sim *s, struct later *l)
         say(s, p, somebody(s, is_approver), "approve", false);
 }
 
-static struct later *about_plan(struct sim *s, const char *plan, msec delay,
-                                void (*run)(struct sim *, struct later *))
+/* Nothing is heard of a move any more: whoever watches takes it into his own hands. */
+void people_agent_died(struct sim *s, const struct sim_host *h)
 {
-    struct later *l = sim_later(s, delay, -1, run);
-    l->data = xstrdup(plan);
-    return l;
+    struct plan *const *plans;
+    if (!s->faults || s->people_rest)
+        return;
+    for (size_t n = state_plans(s->witness, &plans); n-- > 0;)
+        for (size_t i = 0; plan_state_running(plans[n]->state) && i < plans[n]->body->n_moves; i++)
+            if (strcmp(plans[n]->body->moves[i].from, h->name) == 0 && sim_chance(s, 50000)) {
+                about_plan(s, plans[n]->body->id, sim_between(s, 100, 3000), cancel);
+                break;
+            }
 }
 
 void people_plan(struct sim *s, const char *plan)

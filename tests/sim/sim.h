@@ -69,6 +69,7 @@ struct migration {
     enum fate fate;
     uint64_t job;
     unsigned life; /* of the agent that ordered it */
+    msec began;
 };
 
 /* ---- agents ---- */
@@ -360,6 +361,7 @@ void plans_evaluate(struct sim *s, struct sim_host *h, uint64_t token,
 void people_make(struct sim *s);
 void people_tick(struct sim *s);                   /* every 100 ms */
 void people_plan(struct sim *s, const char *plan); /* there is a new one */
+void people_agent_died(struct sim *s, const struct sim_host *h);
 void people_answered(struct sim *s, struct sim_host *h, const struct effect *e);
 void people_done(struct sim *s);
 
@@ -383,7 +385,10 @@ void witness_confirms(struct sim *s, struct sim_host *h, const char *asker,
 void witness_journal(struct sim *s, struct sim_host *h, const struct effect *e); /* durable */
 void witness_audit(struct sim *s, struct sim_host *h, const struct effect *e);   /* durable */
 void witness_job(struct sim *s, struct sim_host *h, const struct hv_job *job);   /* handed out */
-bool witness_settled(const struct sim *s);
+/* Its journal says that this VM's move there (NULL: anywhere) was begun, then at the earliest. */
+bool witness_began(const struct sim_host *h, const char *uuid, const char *to, msec since);
+/* What has not come to its end; NULL: everything has. */
+const char *witness_open(const struct sim *s);
 void witness_end(struct sim *s);
 
 #endif

@@ -408,6 +408,23 @@ static bool find_started(const struct sim_host *h, const struct hv_job *job, str
     return found;
 }
 
+bool witness_began(const struct sim_host *h, const char *uuid, const char *to, msec since)
+{
+    for (size_t i = 0; i < h->n_journal; i++) {
+        Skein__JournalRecord *r;
+        struct err err;
+        if (codec_journal(h->journal[i].data, h->journal[i].len, &r, &err) < 0)
+            continue;
+        bool began = !r->acts_as_destination && r->state == SKEIN__JOURNAL_STATE__JOURNAL_STARTED &&
+                     strcmp(r->uuid, uuid) == 0 && (to == NULL || strcmp(r->to, to) == 0) &&
+                     (msec)r->started_mono_ms >= since;
+        skein__journal_record__free_unpacked(r, NULL);
+        if (began)
+            return true;
+    }
+    return false;
+}
+
 static void see_started(struct sim *s, struct sim_host *h, const struct hv_job *job)
 {
     const struct plan *p;
@@ -465,23 +482,25 @@ static bool journal_is_quiet(const struct sim_host *h)
     return true;
 }
 
-bool witness_settled(const struct sim *s)
+const char *witness_open(const struct sim *s)
 {
     struct plan *const *plans;
     Skein__RequestRecord *const *requests;
     for (size_t n = state_plans(s->witness, &plans); n-- > 0;)
         if (plan_state_running(plans[n]->state) ||
             plans[n]->state == SKEIN__PLAN_STATE__PLAN_APPROVED)
-            return false;
+            return plans[n]->body->id;
     for (size_t n = state_requests(s->witness, &requests); n-- > 0;)
         if (requests[n]->plan == NULL && requests[n]->message == NULL)
-            return false;
+            return "a person's request";
     for (int i = 0; i < s->n_hosts; i++) {
         const struct sim_host *h = &s->hosts[i];
         if (h->node == NULL || h->first != NULL || !journal_is_quiet(h))
-            return false;
+            return h->name;
     }
-    return s->agreement.n_pending == 0 && !world_migrating(s);
+    if (s->agreement.n_pending != 0)
+        return "a proposal";
+    return world_migrating(s) ? "a migration" : NULL;
 }
 
 /* A policy is asked, on what this planner has heard since it plans. */

@@ -3,8 +3,8 @@
 #include "tests/sim/sim.h"
 
 #define PERSON_MS 3000 /* people take that long to see what happened and do something */
-#define LOOK_MS                                                                                    \
-    12000 /* by then an agent that is back has looked, however slow the hypervisor was */
+#define HASTE_MS 17000 /* nobody lays hands on a VM so soon after its move began ... */
+#define ALIKE_MS 32000 /* ... or where that sends it: the order itself could be so late */
 #define HOST_MIB 8192
 #define HOST_RESERVED_MIB 3072
 #define HOST_CORES 8
@@ -247,6 +247,7 @@ static void migration_begin(struct sim *s, const struct migration *with)
     struct migration *m = &s->migrations[with->vm];
     *m = *with;
     m->active = true;
+    m->began = s->now;
     m->fate = m->by_hand ? FATE_MOVES : choose_fate(s);
     struct dom here = s->doms[m->from][m->vm];
     here.job = true;
@@ -287,14 +288,6 @@ static void order_arrives(struct sim *s, struct later *l)
         s, &(struct migration){.vm = vm, .from = from, .to = to, .job = job->id, .life = l->life});
 }
 
-/* An agent that has a move in its journal and has just come back, or whose hypervisor has, cannot
- * tell a person's job from one that it ordered before: people wait until it has looked. */
-static bool has_looked(const struct sim *s, const struct sim_host *h)
-{
-    msec since = MAX(MAX(h->started, h->libvirt_down_until), h->hv_slow_until);
-    return h->n_journal == 0 || (h->node != NULL && s->now - since >= LOOK_MS);
-}
-
 void world_move_by_hand(struct sim *s, int vm, int to)
 {
     for (int from = 0; from < s->n_hosts; from++) {
@@ -302,8 +295,10 @@ void world_move_by_hand(struct sim *s, int vm, int to)
         bool usable = d->present && d->state == SKEIN__VM_STATE__VM_RUNNING && !d->job &&
                       !s->migrations[vm].active && from != to && !s->doms[to][vm].present &&
                       s->hosts[from].power_until <= s->now && s->hosts[to].power_until <= s->now;
-        bool seen = s->now - s->vm_moved_at[vm] >= PERSON_MS && has_looked(s, &s->hosts[from]);
-        if (!usable || s->vm_broken[vm] || !seen)
+        bool seen = s->now - s->vm_moved_at[vm] >= PERSON_MS;
+        if (!usable || s->vm_broken[vm] || !seen ||
+            witness_began(&s->hosts[from], s->uuids[vm], NULL, s->now - HASTE_MS) ||
+            witness_began(&s->hosts[from], s->uuids[vm], s->hosts[to].name, s->now - ALIKE_MS))
             continue;
         SIM_TRACE(s, "a person moves %s to %s", s->vm_names[vm], s->hosts[to].name);
         s->counts->by_hand++;
@@ -478,6 +473,8 @@ static void carry_out(struct sim *s, struct sim_host *h, const struct hv_job *jo
     case HV_LOOK_REMOTE:
         r->seen = (struct hv_seen){
             .present = d->present, .state = d->state, .persistent = d->persistent, .job = d->job};
+        if (d->job)
+            r->seen.job_ms = MAX(s->now - s->migrations[vm].began, (msec)1);
         break;
     case HV_PRECHECK:
     case HV_ADMIT:

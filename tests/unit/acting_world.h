@@ -80,6 +80,7 @@ static Skein__Tag *fake_tags[] = {&fake_tag};
 struct dom {
     bool present, persistent, job;
     bool halted; /* paused by a migration that is over */
+    msec job_began;
     Skein__VmState state;
 };
 
@@ -163,6 +164,7 @@ struct world {
     msec order_delay;  /* until the hypervisor acts on an order; 0: chance */
     uint64_t vm_mib;
     bool faults, no_planner, excused[VMS];
+    bool silent_on_age; /* hypervisors do not say for how long a job has run */
     struct host hosts[HOSTS];
     struct dom doms[HOSTS][VMS];
     struct migration migrations[16];
@@ -335,6 +337,7 @@ static inline void migrate_begin(struct world *w, int host, unsigned life, const
                             .life = life,
                             .ends = w->now + between(w, 300, 6000)};
     here->job = true;
+    here->job_began = w->now;
     *there = (struct dom){.present = true, .state = SKEIN__VM_STATE__VM_INCOMING};
     if (fate == FATE_MOVES_EARLY_ERROR)
         hv_later(w, host, m->life, job->id, HV_MIGRATE, between(w, 1, 1000), ERR_HYPERVISOR,
@@ -426,10 +429,12 @@ static inline Skein__HostDetail *observe(struct world *w, struct host *h)
     return (Skein__HostDetail *)codec_copy(&d.base);
 }
 
-static inline void hv_look(const struct dom *d, struct hv_result *r)
+static inline void hv_look(const struct world *w, const struct dom *d, struct hv_result *r)
 {
     r->seen = (struct hv_seen){
         .present = d->present, .state = d->state, .persistent = d->persistent, .job = d->job};
+    if (d->job && !w->silent_on_age)
+        r->seen.job_ms = MAX(w->now - d->job_began, (msec)1);
     if (d->halted)
         snprintf(r->seen.reason, sizeof r->seen.reason, "%s", HV_REASON_MIGRATING);
 }
@@ -494,7 +499,7 @@ static inline void hv_evaluate(struct world *w, struct host *h, const struct hv_
         break;
     case HV_LOOK:
     case HV_LOOK_REMOTE:
-        hv_look(&w->doms[target][vm], r);
+        hv_look(w, &w->doms[target][vm], r);
         break;
     case HV_PRECHECK:
     case HV_ADMIT:

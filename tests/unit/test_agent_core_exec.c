@@ -205,25 +205,80 @@ static void a_job_that_a_person_began_is_left_alone(void **state)
     world_done(&w);
 }
 
-static void an_agent_that_died_adopts_its_job(void **state)
+/* hv1's agent dies as soon as vm2's move to hv3 runs, and is away for so long. */
+static void die_while_it_moves(struct world *w, enum fate fate, msec away)
+{
+    world_init(w, 3);
+    w->fate_forced = true;
+    w->force_fate = fate;
+    run(w, 2000);
+    world_begin(w);
+    for (int i = 0; i < 600 && !w->doms[0][1].job; i++)
+        run(w, 100);
+    assert_true(w->doms[0][1].job);
+    agent_down(w, &w->hosts[0]);
+    w->hosts[0].up_at = w->now + away;
+}
+
+/* vm2's own job has ended, and a person's begins; cancelled, before hv1's agent is back. */
+static void a_person_moves_it(struct world *w, int to)
+{
+    assert_false(w->doms[0][1].job);
+    w->doms[0][1].job = true;
+    w->doms[0][1].job_began = w->now;
+    w->doms[to][1] = (struct dom){.present = true, .state = SKEIN__VM_STATE__VM_INCOMING};
+    commit_envelope(w, "bert", "cancel");
+    run(w, 20000);
+    assert_non_null(w->hosts[0].exec);
+    assert_int_equal(w->abort_calls, 0);
+    w->doms[0][1].job = false;
+    w->doms[to][1] = (struct dom){0};
+    run(w, 30000);
+    assert_true(all_ended(w));
+    world_done(w);
+}
+
+/* It began when ours may have, and goes elsewhere; or where ours went, and began too late. */
+static void a_restarted_agent_leaves_a_persons_job_alone(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, 3);
-    w.fate_forced = true;
-    w.force_fate = FATE_STUCK;
-    run(&w, 2000);
-    world_begin(&w);
-    run_until_state(&w, EXEC_RUNNING);
-    agent_down(&w, &w.hosts[0]);
-    w.hosts[0].up_at = w.now;
-    run(&w, 1000);
-    run_until_state(&w, EXEC_ADOPTED);
-    for (size_t i = 0; i < ARRAY_SIZE(w.migrations); i++)
-        w.migrations[i].fate = FATE_MOVES;
+    die_while_it_moves(&w, FATE_FAILS, 12000);
+    run(&w, 10000);
+    a_person_moves_it(&w, 1);
+    die_while_it_moves(&w, FATE_FAILS, 42000);
+    run(&w, 40000);
+    a_person_moves_it(&w, 2);
+}
+
+static void a_restarted_agent_aborts_its_own_job(void **state)
+{
+    (void)state;
+    struct world w;
+    die_while_it_moves(&w, FATE_STUCK, 40000);
+    commit_envelope(&w, "bert", "cancel");
+    run(&w, 50000);
+    assert_true(w.abort_calls > 0);
     heal_and_end(&w);
-    assert_int_equal(w.end_state[1], EXEC_DONE);
+    assert_int_equal(w.end_state[1], EXEC_UNDONE);
     world_done(&w);
+}
+
+static void an_agent_that_died_adopts_its_job(void **state)
+{
+    (void)state;
+    for (int silent = 0; silent < 2; silent++) {
+        struct world w;
+        die_while_it_moves(&w, FATE_STUCK, 0);
+        w.silent_on_age = silent;
+        run(&w, 1000);
+        run_until_state(&w, EXEC_ADOPTED);
+        for (size_t i = 0; i < ARRAY_SIZE(w.migrations); i++)
+            w.migrations[i].fate = FATE_MOVES;
+        heal_and_end(&w);
+        assert_int_equal(w.end_state[1], EXEC_DONE);
+        world_done(&w);
+    }
 }
 
 static void an_order_still_on_its_way_is_waited_for(void **state)
@@ -624,6 +679,8 @@ int main(void)
         cmocka_unit_test(cancel_works_in_every_state),
         cmocka_unit_test(a_job_that_a_person_began_is_left_alone),
         cmocka_unit_test(an_agent_that_died_adopts_its_job),
+        cmocka_unit_test(a_restarted_agent_leaves_a_persons_job_alone),
+        cmocka_unit_test(a_restarted_agent_aborts_its_own_job),
         cmocka_unit_test(an_order_still_on_its_way_is_waited_for),
         cmocka_unit_test(a_silent_destination_is_asked_through_its_hypervisor),
         cmocka_unit_test(a_broken_postcopy_needs_its_destination),

@@ -301,6 +301,8 @@ static void aborted_while_it_runs(void **state)
             break;
     }
     assert_true(r.progress.running && r.progress.remaining_mib > 0);
+    r = call(f, 0, HV_LOOK, vm->uuid, "");
+    assert_true(r.seen.job && r.seen.job_ms > 0 && r.seen.job_ms < 60000);
     assert_true(call(f, 2, HV_LOOK, vm->uuid, "").seen.state == SKEIN__VM_STATE__VM_INCOMING);
     assert_int_equal(call(f, 0, HV_ABORT, vm->uuid, "").err.code, ERR_OK);
     pthread_join(thread, NULL);

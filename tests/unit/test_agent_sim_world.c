@@ -127,7 +127,10 @@ static void test_precopy_time(void **state)
     struct world_event e;
     uint64_t id = migrate(w, 0, A, "h2");
     assert_true(look(w, 0, A).job && look(w, 1, A).state == SKEIN__VM_STATE__VM_INCOMING);
+    world_step(w, world_now(w) + 1500);
+    assert_int_equal(look(w, 0, A).job_ms, 1500);
     assert_true(ended(w, id, 600000, &e));
+    assert_int_equal(look(w, 1, A).job_ms, 0);
     assert_int_equal(e.err.code, ERR_OK);
     double x = 10 / LINK_MIB_S, sum = (1 - pow(x, 3)) / (1 - x);
     double want = 600 + 2048 / LINK_MIB_S * sum * 1000;
