@@ -34,6 +34,8 @@
 ---@field schedule? skein.Window|skein.Window[] when c.window is open (default: always)
 ---@field scope? table<string, string> tags that a VM must have to be moved
 ---@field cooldown? seconds no second move of a VM within (default: "30m")
+---@field agreement? integer evaluations in a row that want moves before they become a plan (default: 1)
+---@field hold? seconds for how long they must have been wanted (default: 0)
 ---@field description? string
 
 ---@class skein.Policy

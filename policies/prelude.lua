@@ -8,7 +8,7 @@ local HOOKS <const> = {
     "migration", "unplaceable", "verify",
 }
 local FIELDS <const> = { "name", "api", "goal", "class", "params", "needs", "schedule", "scope",
-                         "cooldown", "description" }
+                         "cooldown", "agreement", "hold", "description" }
 local CLASSES <const> = { "safety", "drain", "thermal", "user", "optimise" }
 local GOALS <const> = { "relieve", "balance", "consolidate", "drain", "enforce" }
 
@@ -293,6 +293,20 @@ local function check_needs(needs, level)
     end
 end
 
+local function check_agreement(runs, level)
+    if runs == nil then return 1 end
+    if math.type(runs) ~= "integer" or runs < 1 or runs > 100 then
+        error("policy: agreement is a number of evaluations from 1 to 100", level + 1)
+    end
+    return runs
+end
+
+local function check_hold(time, level)
+    local s = seconds(time or 0, level + 1)
+    if s < 0 or s > 7 * UNITS.d then error("policy: hold is a time of at most 7 days", level + 1) end
+    return math.floor(s * 1000)
+end
+
 globals.policy = function(decl)
     if declared then error("policy{} stands once in a file", 2) end
     if type(decl) ~= "table" then error("policy{} takes a table", 2) end
@@ -320,6 +334,8 @@ globals.policy = function(decl)
         schedule = parse_schedule(decl.schedule, 2),
         scope = decl.scope,
         cooldown_ms = math.floor(seconds(decl.cooldown or "30m", 2) * 1000),
+        agreement = check_agreement(decl.agreement, 2),
+        hold_ms = check_hold(decl.hold, 2),
         hooks = {},
     }
     check_scope(d.scope, 2)

@@ -25,6 +25,7 @@ void duty_evaluators_reset(struct duty *d, struct step *s)
         duty_evaluator_forget(e);
         e->next = s->now.mono;
         e->failures = e->disagreed = 0;
+        duty_unwanted(e);
         e->digest[0] = e->broken[0] = e->heard[0] = '\0';
         e->proven = false;
     }
@@ -375,6 +376,7 @@ static void take_version(struct duty *d, struct step *s, struct evaluator *e,
         return;
     memcpy(e->digest, digest, sizeof e->digest);
     e->failures = e->disagreed = 0;
+    duty_unwanted(e);
     e->proven = false;
     const struct plan *waiting = e->in_shadow ? NULL : find_waiting(state, e->policy);
     if (waiting == NULL || strcmp(waiting->body->policy_digest, digest) == 0)
@@ -643,6 +645,7 @@ static void hear_policy_plan(struct duty *d, struct step *s, const struct view *
     const struct plan *waiting = find_waiting(state, body->policy);
     _cleanup_(freep) char *text = NULL;
     struct err later;
+    duty_wanted(e, s);
     if (busy != NULL) {
         text = xasprintf("VM %s is part of plan %s, which runs", vm, busy->body->id);
     } else if (find_for_later(state, body, s->now.wall, &later) != NULL) {
@@ -655,8 +658,9 @@ static void hear_policy_plan(struct duty *d, struct step *s, const struct view *
         text = xasprintf("plan %s stands", waiting->body->id);
     } else if (waiting != NULL && !contradicted(e, s)) {
         text = xasprintf("plan %s may have to be replaced", waiting->body->id);
-    } else {
+    } else if (waiting != NULL || (text = duty_held(d, s, e, answer, body->class)) == NULL) {
         e->disagreed = 0;
+        duty_unwanted(e);
         text = xasprintf("plan %s made", body->id);
         put_plan(d, s, view, state, e, answer, body);
     }
@@ -667,6 +671,7 @@ static void hear_nothing(struct duty *d, struct step *s, const struct state *sta
                          struct evaluator *e, const char *why)
 {
     bool news = e->outcome == NULL || strcmp(e->outcome, why) != 0;
+    duty_unwanted(e);
     if (e->policy == NULL) {
         set_outcome(e, s, why);
         if (e->request[0] != '\0')
@@ -686,6 +691,7 @@ static void hear_nothing(struct duty *d, struct step *s, const struct state *sta
 static void hear_failure(struct duty *d, struct step *s, const struct state *state,
                          struct evaluator *e, const struct err *err)
 {
+    duty_unwanted(e);
     if (e->failures++ == 0) {
         duty_keep_snapshot(d, s, e); /* so that it can be replayed */
         effect_audit(s, "policy.failed", "{s:s?, s:s, s:s, s:s}", "policy", e->policy, "snapshot",

@@ -102,6 +102,8 @@ struct evaluator {
     unsigned failures;           /* in a row */
     unsigned disagreed;          /* evaluations in a row that did not repeat the plan that waits */
     msec disagreed_since;        /* mono: the first of them */
+    unsigned wanted;             /* evaluations in a row that proposed moves */
+    msec wanted_since;           /* of the world: the first of them */
     msec at;                     /* wall, of the last outcome; 0: none yet */
     char *outcome;               /* owned */
     char *health;                /* owned; JSON or NULL */
@@ -186,6 +188,17 @@ bool duty_time_known(const struct duty *d, const struct step *s);
 /* Hosts whose data is fresh enough to plan with, and how many there are. */
 bool duty_data_fresh(const struct duty *d, const struct step *s, const struct view *view,
                      size_t *ret_fresh, size_t *ret_all);
+
+/* ---- duty_hold.c ---- */
+
+/* An evaluation proposed moves; or none, or failed. */
+void duty_wanted(struct evaluator *e, const struct step *s);
+void duty_unwanted(struct evaluator *e);
+/* NULL: it was wanted often and long enough for a plan of this class; or how far it is, to be
+ * freed.
+ */
+char *duty_held(const struct duty *d, const struct step *s, const struct evaluator *e,
+                const struct evaluated *answer, const char *class);
 
 /* ---- duty_tell.c ---- */
 

@@ -60,6 +60,10 @@ struct node_conf {
     size_t n_sources;
     unsigned limit_total, limit_inflow, limit_outflow; /* migrations at once: fleet, host in, out */
     msec observe_every, summary_every, detail_every, evaluate_every;
+    /* What a policy wants becomes a plan only when it was wanted in so many evaluations in a row,
+     * and for so long, in the world's time. 0: at once. */
+    unsigned policy_agreement;
+    msec policy_hold;
     msec stale_after;     /* a host's data older than this takes it out of plans */
     msec plan_lifetime;   /* unapproved plans expire after this */
     msec permit_lifetime; /* seconds */
@@ -201,6 +205,9 @@ struct evaluated {
     size_t body_len;
     char *nothing; /* why there is no plan */
     char *health;  /* JSON of the policy's health, or NULL */
+    /* What the policy asks to be wanted before it becomes a plan; see node_conf. */
+    unsigned agreement;
+    msec hold;
 };
 
 struct event {

@@ -63,6 +63,8 @@ static const struct key keys[] = {
     STRINGS("policies", "active", policies_active, false),
     INT("policies", "evaluate_interval_s", policies_evaluate_interval_s, 30, 1, 86400),
     INT("policies", "deadline_ms", policies_deadline_ms, 500, 10, 60000),
+    INT("policies", "agreement", policies_agreement, 1, 1, 100),
+    INT("policies", "hold_s", policies_hold_s, 0, 0, 7 * 86400),
     INT("limits", "total", limits_total, 5, 1, 10000),
     INT("limits", "inflow_per_host", limits_inflow_per_host, 1, 1, 1000),
     INT("limits", "outflow_per_host", limits_outflow_per_host, 2, 1, 1000),

@@ -39,6 +39,8 @@ struct config {
     size_t n_policies_active;
     int policies_evaluate_interval_s;
     int policies_deadline_ms;
+    int policies_agreement;
+    int policies_hold_s;
     int limits_total, limits_inflow_per_host, limits_outflow_per_host;
     int capacity_reserved_mib; /* memory that is not for VMs */
     double capacity_cpu_overcommit, capacity_memory_overcommit;

@@ -130,10 +130,18 @@ static void run_explicit(struct evaluator *ev)
 
 /* ---- a policy's run ---- */
 
+/* A number of the policy's description, from an enemy: within bounds. */
+static json_int_t described(const json_t *manifest, const char *key, json_int_t max)
+{
+    return MIN(MAX(json_integer_value(json_object_get(manifest, key)), (json_int_t)0), max);
+}
+
 /* A body without steps is an answer, too: it says why there is nothing to do. */
 static int body_of(const struct worker_result *result, struct evaluated *ret, struct err *err)
 {
     int rc = 0;
+    ret->agreement = (unsigned)described(result->manifest, "agreement", 100);
+    ret->hold = described(result->manifest, "hold_ms", (json_int_t)7 * 86400000);
     if (result->health != NULL)
         rc = canon_dump(result->health, &ret->health, NULL, err);
     return rc < 0 ? rc : canon_dump(result->body, &ret->body, &ret->body_len, err);

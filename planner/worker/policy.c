@@ -221,7 +221,11 @@ static int l_take_declaration(lua_State *L)
     p->goal = goal_of(goal);
     lua_getfield(L, -1, "cooldown_ms");
     p->cooldown_ms = lua_tointeger(L, -1);
-    lua_pop(L, 1);
+    lua_getfield(L, -2, "agreement");
+    p->agreement = lua_tointeger(L, -1);
+    lua_getfield(L, -3, "hold_ms");
+    p->hold_ms = lua_tointeger(L, -1);
+    lua_pop(L, 3);
     l_take_scope(L, p);
     lua_getfield(L, -1, "schedule");
     p->ref_schedule = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -321,9 +325,10 @@ json_t *policy_manifest(struct policy *p)
     struct err err;
     if (sandbox_call(p->sb, 2, 0, &err) < 0)
         json_object_clear(params); /* no memory even for this */
-    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:o}", "name", p->name, "api", 1, "class",
-                     p->class, "goal", planner_mode_name(p->goal), "digest", p->digest, "hooks",
-                     names, "params", params);
+    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:o, s:I, s:I}", "name", p->name, "api", 1,
+                     "class", p->class, "goal", planner_mode_name(p->goal), "digest", p->digest,
+                     "hooks", names, "params", params, "agreement", (json_int_t)p->agreement,
+                     "hold_ms", (json_int_t)p->hold_ms);
 }
 
 json_t *policy_health(const struct policy *p)

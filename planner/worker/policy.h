@@ -45,6 +45,8 @@ struct policy {
     char name[64], class[16];
     enum planner_mode goal;
     msec cooldown_ms;
+    int64_t agreement; /* evaluations in a row in which a plan is wanted before it is made */
+    msec hold_ms;      /* and for how long */
     char digest[HASH_HEX_SIZE];
     bool has[HOOK_COUNT];
     int ref_hook[HOOK_COUNT]; /* in the registry */

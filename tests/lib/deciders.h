@@ -88,6 +88,8 @@ struct world {
     enum err_code start_refusal; /* every start is answered with this; ERR_OK: none */
     bool views_frozen;           /* hosts tell the voters nothing */
     bool checker_refuses;
+    unsigned agreement; /* what the policies ask for */
+    msec hold;
     struct buf audit; /* "event event ..." of the leaders */
     unsigned starts;
 };
@@ -333,7 +335,11 @@ static void evaluated(struct world *w, struct message *m)
     _cleanup_(freep) char *body = w->worker(w, m->eval, &len, &nothing);
     if (body == NULL && nothing == NULL)
         err_set(&err, ERR_POLICY, "thermal.lua:12: attempt to index a nil value");
-    struct evaluated answer = {.body = body, .body_len = len, .nothing = (char *)nothing};
+    struct evaluated answer = {.body = body,
+                               .body_len = len,
+                               .nothing = (char *)nothing,
+                               .agreement = w->agreement,
+                               .hold = w->hold};
     WITH_STEP(w, m->voter, duty_evaluated(me->d, s, me->view, me->st, m->token, &err, &answer));
 }
 

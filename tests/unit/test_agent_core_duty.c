@@ -150,6 +150,58 @@ static void another_plan_replaces_the_one_that_waits(void **state)
     assert_non_null(strstr(first->reason, newest(&w)->body->id));
 }
 
+static char *worker_optimises(struct world *w, const struct evaluation *e, size_t *ret_len,
+                              const char **ret_nothing)
+{
+    if (w->n_wanted == 0 || e->policy == NULL || strcmp(e->policy, "alpha") != 0) {
+        *ret_nothing = "all is even";
+        return NULL;
+    }
+    return test_body("alpha", "optimise", w->wanted_seed + e->seed, e->snapshot_digest, w->wanted,
+                     w->n_wanted, ret_len);
+}
+
+static void a_spike_moves_nothing(void **state)
+{
+    (void)state;
+    WITH_WORLD(31);
+    w.worker = worker_optimises;
+    for (int v = 0; v < VOTERS; v++)
+        w.voters[v].conf.policy_agreement = 3;
+    for (int spike = 0; spike < 3; spike++) { /* evaluations come every five seconds */
+        want_one(&w);
+        world_run(&w, 9000);
+        assert_non_null(strstr(duty_idle_reason(w.voters[0].d), " of 3 evaluations in a row"));
+        w.n_wanted = 0;
+        world_run(&w, 11000);
+    }
+    assert_int_equal(count_plans(&w), 0);
+    want_one(&w);
+    run_until(&w, S(PENDING_APPROVAL), 20000);
+}
+
+static void a_policy_may_ask_to_be_held(void **state)
+{
+    (void)state;
+    WITH_WORLD(32);
+    w.worker = worker_optimises;
+    w.hold = 40000;
+    want_one(&w);
+    world_run(&w, 35000);
+    assert_int_equal(count_plans(&w), 0);
+    assert_non_null(strstr(duty_idle_reason(w.voters[0].d), " of 40 s"));
+    run_until(&w, S(PENDING_APPROVAL), 20000);
+}
+
+static void safety_does_not_wait(void **state)
+{
+    (void)state;
+    WITH_WORLD(33);
+    w.agreement = 100;
+    want_one(&w); /* of class safety */
+    run_until(&w, S(PENDING_APPROVAL), 10000);
+}
+
 static void what_the_checker_refuses_is_no_plan(void **state)
 {
     (void)state;
@@ -809,6 +861,9 @@ int main(void)
         cmocka_unit_test(a_plan_expires),
         cmocka_unit_test(a_plan_whose_reason_is_gone_goes),
         cmocka_unit_test(another_plan_replaces_the_one_that_waits),
+        cmocka_unit_test(a_spike_moves_nothing),
+        cmocka_unit_test(a_policy_may_ask_to_be_held),
+        cmocka_unit_test(safety_does_not_wait),
         cmocka_unit_test(what_the_checker_refuses_is_no_plan),
         cmocka_unit_test(evaluations_that_fail_stop_nothing),
         cmocka_unit_test(snapshots_have_the_planners_digest),

@@ -216,7 +216,29 @@ static void a_check_describes_the_policy(void **state)
     char digest[HASH_HEX_SIZE];
     worker_policy_digest(idle, strlen(idle), digest);
     assert_string_equal(json_string_value(json_object_get(r.manifest, "digest")), digest);
+    assert_int_equal(json_integer_value(json_object_get(r.manifest, "agreement")), 1);
+    assert_int_equal(json_integer_value(json_object_get(r.manifest, "hold_ms")), 0);
     assert_null(r.body);
+}
+
+static void a_policy_says_how_long_it_is_held(void **state)
+{
+    (void)state;
+    static const char held[] = "local P = policy { name = 'held', api = 1, agreement = 3, "
+                               "hold = '5m' }\n"
+                               "function P.trigger(c) end function P.score(c, vm, host) end\n";
+    struct worker_request req = request(held);
+    req.task = WORKER_CHECK;
+    _cleanup_(worker_result_done) struct worker_result r = {0};
+    struct err err = {0};
+    assert_ok(worker_run(&req, &r, &err), &err);
+    assert_int_equal(json_integer_value(json_object_get(r.manifest, "agreement")), 3);
+    assert_int_equal(json_integer_value(json_object_get(r.manifest, "hold_ms")), 300000);
+    req = request("policy { name = 'x', api = 1, agreement = 0 }\n");
+    assert_err(worker_run(&req, &r, &err), &err, ERR_POLICY,
+               "p.lua:1: policy: agreement is a number of evaluations from 1 to 100");
+    req = request("policy { name = 'x', api = 1, hold = '8d' }\n");
+    assert_err(worker_run(&req, &r, &err), &err, ERR_POLICY, "p.lua:1: policy: hold is a time");
 }
 
 /* ---- answers from an enemy */
@@ -305,6 +327,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(workers_run_side_by_side),
         cmocka_unit_test(a_killed_worker_is_noticed),
         cmocka_unit_test(a_check_describes_the_policy),
+        cmocka_unit_test(a_policy_says_how_long_it_is_held),
         cmocka_unit_test(false_answers_are_refused),
         cmocka_unit_test(too_many_values_are_refused),
         cmocka_unit_test(mangled_answers_do_no_harm),
