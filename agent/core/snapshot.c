@@ -658,6 +658,8 @@ json_t *snapshot_make(const struct view *view, const struct state *state, const 
     put_list(o, "rules", rules_list(state, s->now.wall));
     json_object_set_new(o, "in_flight", in_flight_list(state));
     json_object_set_new(o, "decision_state", json_pack("{s:o}", "waiting", waiting_list(state)));
+    if (json_array_size(conf->policy_params) > 0)
+        json_object_set_new(o, "policies", json_deep_copy(conf->policy_params));
     json_object_set_new(o, "limits",
                         json_pack("{s:i, s:i, s:i, s:i}", "total", (int)conf->limit_total,
                                   "inflow_per_host", (int)conf->limit_inflow, "outflow_per_host",

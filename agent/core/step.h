@@ -55,6 +55,7 @@ struct node_conf {
     size_t n_seeds;
     const char *const *policies; /* names of the active policies, in order */
     size_t n_policies;
+    const json_t *policy_params;       /* [{"name": POLICY, "params": {NAME: value}}], or NULL */
     const struct node_policy *sources; /* texts of these and of the drains' policy, as the files had
                                         * them at the start; where the voters know none */
     size_t n_sources;

@@ -2,9 +2,12 @@
 
 #include <arpa/inet.h>
 #include <libconfig.h>
+#include <math.h>
 #include <stdio.h>
 
+#include "agent/core/admin.h"
 #include "agent/io/publish.h"
+#include "proto/canon.h"
 #include "proto/util.h"
 
 enum key_type { KEY_STRING, KEY_INT, KEY_NUMBER, KEY_STRINGS };
@@ -115,7 +118,7 @@ static const struct key *key_find(const char *group, const char *name)
 static int unknown_key(const config_setting_t *s, const char *group, const char *path,
                        struct err *err)
 {
-    const char *names[2 * ARRAY_SIZE(keys) + 2], *name = config_setting_name(s);
+    const char *names[2 * ARRAY_SIZE(keys) + 3], *name = config_setting_name(s);
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
         if (strcmp(keys[i].group, group) == 0)
@@ -125,6 +128,8 @@ static int unknown_key(const config_setting_t *s, const char *group, const char 
     }
     if (group[0] == '\0')
         names[n++] = "tags";
+    if (strcmp(group, "policies") == 0)
+        names[n++] = "params";
     names[n] = NULL;
     const char *near = nearest_word(name, names);
     return here(err, s, path, "%s%s%s: unknown key%s%s%s", group, group[0] != '\0' ? "." : "", name,
@@ -203,6 +208,54 @@ static int read_tags(const config_setting_t *group, const char *path, struct con
     return 0;
 }
 
+/* NULL: of no type that a parameter has, or too large. */
+static json_t *param_value(const config_setting_t *s)
+{
+    switch (config_setting_type(s)) {
+    case CONFIG_TYPE_INT:
+    case CONFIG_TYPE_INT64:
+        return json_integer(config_setting_get_int64(s));
+    case CONFIG_TYPE_FLOAT: {
+        double v = config_setting_get_float(s);
+        return fabs(v) < 1e12 ? canon_milli(llround(v * 1000)) : NULL;
+    }
+    case CONFIG_TYPE_BOOL:
+        return json_boolean(config_setting_get_bool(s));
+    case CONFIG_TYPE_STRING:
+        return json_string(config_setting_get_string(s));
+    default:
+        return NULL;
+    }
+}
+
+/* policies.params: a group for each policy. What the parameters are, the policy says itself. */
+static int read_params(const config_setting_t *group, const char *path, struct config *c,
+                       struct err *err)
+{
+    if (!config_setting_is_group(group))
+        return here(err, group, path, "policies.params: groups are wanted, { POLICY = { ... }; }");
+    c->policies_params = json_array();
+    for (int i = 0; i < config_setting_length(group); i++) {
+        const config_setting_t *policy = config_setting_get_elem(group, (unsigned)i);
+        const char *name = config_setting_name(policy);
+        if (!config_setting_is_group(policy))
+            return here(err, policy, path,
+                        "policies.params.%s: a group is wanted, { NAME = value; }", name);
+        json_t *params = json_object();
+        json_array_append_new(c->policies_params,
+                              json_pack("{s:s, s:o}", "name", name, "params", params));
+        for (int k = 0; k < config_setting_length(policy); k++) {
+            const config_setting_t *s = config_setting_get_elem(policy, (unsigned)k);
+            const char *key = config_setting_name(s);
+            if (json_object_set_new(params, key, param_value(s)) < 0)
+                return here(err, s, path,
+                            "policies.params.%s.%s: a number, a string or a boolean is wanted",
+                            name, key);
+        }
+    }
+    return 0;
+}
+
 static int read_group(const config_setting_t *group, const char *name, const char *path,
                       struct config *c, struct err *err)
 {
@@ -215,6 +268,8 @@ static int read_group(const config_setting_t *group, const char *name, const cha
         const struct key *key = key_find(name, child);
         if (key != NULL)
             rc = read_key(key, s, path, c, err);
+        else if (strcmp(name, "policies") == 0 && strcmp(child, "params") == 0)
+            rc = read_params(s, path, c, err);
         else if (name[0] == '\0' && config_setting_is_group(s) && group_exists(child))
             rc = read_group(s, child, path, c, err);
         else
@@ -292,6 +347,23 @@ static int check_host(const char *key, const char *name, const char *path, struc
                    path, key, name);
 }
 
+/* Parameters are for the policies that the file names, and the drains', which need not be. */
+static int check_params(const struct config *c, const char *path, struct err *err)
+{
+    _cleanup_(freep) const char **names = xcalloc(c->n_policies_active + 2, sizeof *names);
+    for (size_t i = 0; i < c->n_policies_active; i++)
+        names[i] = c->policies_active[i];
+    names[c->n_policies_active] = ADMIN_DRAIN_POLICY;
+    for (size_t i = 0; i < json_array_size(c->policies_params); i++) {
+        const json_t *item = json_array_get(c->policies_params, i);
+        int rc = check_one_of("policies.params", json_string_value(json_object_get(item, "name")),
+                              names, path, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
 static int check_meaning(const struct config *c, const char *path, struct err *err)
 {
     static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
@@ -303,7 +375,8 @@ static int check_meaning(const struct config *c, const char *path, struct err *e
         (rc = check_address("mesh.listen", c->mesh_listen, path, err)) < 0 ||
         (rc = check_one_of("log.level", c->log_level, levels, path, err)) < 0 ||
         (rc = check_one_of("firewall", c->firewall, firewalls, path, err)) < 0 ||
-        (rc = check_one_of("sensors.source", c->sensors_source, sources, path, err)) < 0)
+        (rc = check_one_of("sensors.source", c->sensors_source, sources, path, err)) < 0 ||
+        (rc = check_params(c, path, err)) < 0)
         return rc;
     for (size_t i = 0; i < c->n_mesh_seeds; i++)
         if ((rc = check_address("mesh.seeds", c->mesh_seeds[i], path, err)) < 0)
@@ -371,6 +444,7 @@ void config_free(struct config *c)
         free(c->tags[i].value);
     }
     free(c->tags);
+    json_decref(c->policies_params);
     free(c);
 }
 

@@ -3,6 +3,7 @@
 #ifndef SKEIN_AGENT_IO_CONFIG_H
 #define SKEIN_AGENT_IO_CONFIG_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -39,6 +40,7 @@ struct config {
     size_t n_policies_active;
     int policies_evaluate_interval_s;
     int policies_deadline_ms;
+    json_t *policies_params; /* [{"name": POLICY, "params": {NAME: value}}], or NULL */
     int policies_agreement;
     int policies_hold_s;
     int limits_total, limits_inflow_per_host, limits_outflow_per_host;

@@ -92,6 +92,7 @@ struct node_conf *node_conf_new(const struct config *config, const struct trust_
         .summary_every = 6000, /* known everywhere within 10 s: 4 s for the way */
         .detail_every = 2000,
         .evaluate_every = (msec)config->policies_evaluate_interval_s * 1000,
+        .policy_params = config->policies_params,
         .policy_agreement = (unsigned)config->policies_agreement,
         .policy_hold = (msec)config->policies_hold_s * 1000,
         .stale_after = 15000, /* several observations, and a timeout of one */

@@ -139,6 +139,9 @@ static void the_planner_reads_it_and_bytes_repeat(void **state)
         skein__host_detail__free_unpacked(d, NULL);
     }
     size_t len, len2;
+    _cleanup_json_ json_t *params =
+        json_pack("[{s:s, s:{s:i}}]", "name", "balance", "params", "threshold", 15);
+    me->conf.policy_params = params;
     _cleanup_(freep) char *text = dump(snapshot_make(me->view, me->state, &s, 7), &len);
     _cleanup_(freep) char *text2 = dump(snapshot_make(me->view, me->state, &s, 7), &len2);
     assert_int_equal(len, len2);
@@ -152,6 +155,7 @@ static void the_planner_reads_it_and_bytes_repeat(void **state)
     assert_int_equal(m->n_vms, VMS);
     assert_int_equal(m->limits.outflow_per_host, 2);
     assert_int_equal(m->vms[0].vcpus, 2);
+    assert_string_equal(m->policies_json, "[{\"name\":\"balance\",\"params\":{\"threshold\":15}}]");
     world_done(&w);
 }
 

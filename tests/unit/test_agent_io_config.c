@@ -58,6 +58,15 @@ static void mistakes_are_named(void **state)
         {"sensors = { source = \"ipmi\"; };", "none of its values"},
         {"migration = { address = ", "syntax error"},
         {"tags = { a = 1; };", "tags.a: a string is wanted"},
+        {"policies = { parms = { }; };", "policies.parms: unknown key; did you mean \"params\"?"},
+        {"policies = { params = 3; };", "policies.params: groups are wanted"},
+        {"policies = { params = { balance = 3; }; };",
+         "policies.params.balance: a group is wanted"},
+        {"policies = { active = [ \"balance\" ]; params = { balance = { a = [ 1 ]; }; }; };",
+         "policies.params.balance.a: a number, a string or a boolean is wanted"},
+        {"policies = { active = [ \"balance\" ]; params = { balence = { a = 1; }; }; };",
+         "policies.params: \"balence\" is none of its values; did you mean \"balance\"?"},
+        {"policies = { agreement = 0; };", "0 is not between 1 and 100"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -66,6 +75,26 @@ static void mistakes_are_named(void **state)
         assert_err(load(good, cases[i].extra, &c, &err), &err, ERR_INVALID, cases[i].part);
         assert_null(c);
     }
+}
+
+static void policies_have_parameters(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct config *c = NULL;
+    assert_ok(load(good,
+                   "policies = { active = [ \"balance\" ]; hold_s = 60; params = { balance = { "
+                   "threshold = 15; gain = 7.5; hold = \"5m\"; deep = true; }; "
+                   "maintenance_drain = { }; }; };",
+                   &c, &err),
+              &err);
+    _cleanup_(freep) char *text = json_dumps(c->policies_params, JSON_COMPACT | JSON_SORT_KEYS);
+    assert_string_equal(text, "[{\"name\":\"balance\",\"params\":{\"deep\":true,\"gain\":7.5,"
+                              "\"hold\":\"5m\",\"threshold\":15}},"
+                              "{\"name\":\"maintenance_drain\",\"params\":{}}]");
+    assert_int_equal(c->policies_agreement, 1);
+    assert_int_equal(c->policies_hold_s, 60);
+    config_free(c);
 }
 
 static void whole_files_are_checked(void **state)
@@ -93,6 +122,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_short_file_gets_defaults),
         cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(policies_have_parameters),
         cmocka_unit_test(whole_files_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

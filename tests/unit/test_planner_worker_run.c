@@ -221,6 +221,42 @@ static void a_check_describes_the_policy(void **state)
     assert_null(r.body);
 }
 
+/* As the planner's agent puts them there. */
+static void parameters_come_with_the_snapshot(void **state)
+{
+    (void)state;
+    static const char policy[] = "local P = policy { name = 'set', api = 1, params = {\n"
+                                 "a = { type = 'percent', default = 1 },\n"
+                                 "t = { type = 'duration', default = '1m' } } }\n"
+                                 "function P.trigger(c) return false, c.params.a .. ' ' .. "
+                                 "c.params.t end function P.score(c, vm, host) end\n";
+
+    static const struct {
+        const char *policies, *reason;
+    } cases[] = {
+        {"[{\"name\":\"set\",\"params\":{\"a\":7.5,\"t\":\"5m\"}}]", "not triggered: 7.5 300"},
+        {"[{\"name\":\"other\",\"params\":{\"a\":7.5}}]", "not triggered: 1 60"},
+        {"[{\"name\":\"set\",\"params\":{\"aa\":7.5}}]", NULL},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct worker_request req = request(policy);
+        _cleanup_(freep) char *text = xasprintf("%.*s,\"policies\":%s}", (int)strlen(snapshot) - 1,
+                                                snapshot, cases[i].policies);
+        req.snapshot = text;
+        req.snapshot_len = strlen(text);
+        _cleanup_(worker_result_done) struct worker_result r = {0};
+        struct err err = {0};
+        if (cases[i].reason == NULL) {
+            assert_err(worker_run(&req, &r, &err), &err, ERR_POLICY,
+                       "unknown parameter 'aa'; did you mean 'a'?");
+            continue;
+        }
+        assert_ok(worker_run(&req, &r, &err), &err);
+        assert_string_equal(json_string_value(json_object_get(r.body, "reason")), cases[i].reason);
+    }
+}
+
 static void a_policy_says_how_long_it_is_held(void **state)
 {
     (void)state;
@@ -327,6 +363,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(workers_run_side_by_side),
         cmocka_unit_test(a_killed_worker_is_noticed),
         cmocka_unit_test(a_check_describes_the_policy),
+        cmocka_unit_test(parameters_come_with_the_snapshot),
         cmocka_unit_test(a_policy_says_how_long_it_is_held),
         cmocka_unit_test(false_answers_are_refused),
         cmocka_unit_test(too_many_values_are_refused),
