@@ -15,6 +15,7 @@ static const char help[] =
     "       skein policy explain --snapshot FILE [-o json] FILE VM [HOST]\n"
     "       skein policy diff --snapshot FILE [-o json] OLD NEW\n"
     "       skein policy backtest POLICY --trace DIR [OPTION]...\n"
+    "       skein policy record export --to DIR [OPTION]... [FOLDER]...\n"
     "       skein policy list | shadow | promote | revert [OPTION]...\n"
     "\n"
     "  check   load each policy in its sandbox: syntax, declaration, parameters, hooks; unknown "
@@ -28,6 +29,7 @@ static const char help[] =
     "  explain what the policy and the planner say of a VM on a host, or on each\n"
     "  diff    the moves that a changed policy would drop (-), add (+) and keep on a snapshot\n"
     "  backtest what a policy would have done over a recorded time; see its own --help\n"
+    "  record export  what agents recorded, as a folder for backtest; see its own --help\n"
     "  list    the policies that the cluster holds, how each fares, what shadows would do\n"
     "  shadow  give the cluster a version that is evaluated and proposes nothing\n"
     "  promote make a version the active one\n"
@@ -161,15 +163,11 @@ int cmd_policy(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } verbs[] = {{"check", cmd_check},
-                 {"test", cmd_policy_test},
-                 {"eval", cmd_policy_eval},
-                 {"explain", cmd_policy_explain},
-                 {"diff", cmd_policy_diff},
-                 {"backtest", cmd_policy_backtest},
-                 {"list", cmd_policy_list},
-                 {"shadow", cmd_policy_shadow},
-                 {"promote", cmd_policy_promote},
+    } verbs[] = {{"check", cmd_check},          {"test", cmd_policy_test},
+                 {"eval", cmd_policy_eval},     {"explain", cmd_policy_explain},
+                 {"diff", cmd_policy_diff},     {"backtest", cmd_policy_backtest},
+                 {"record", cmd_policy_record}, {"list", cmd_policy_list},
+                 {"shadow", cmd_policy_shadow}, {"promote", cmd_policy_promote},
                  {"revert", cmd_policy_revert}};
 
     const char *verb = argc > 1 ? argv[1] : "";

@@ -17,6 +17,7 @@ int cmd_policy_explain(int argc, char **argv);
 int cmd_policy_eval(int argc, char **argv);
 int cmd_policy_diff(int argc, char **argv);
 int cmd_policy_backtest(int argc, char **argv);
+int cmd_policy_record(int argc, char **argv);
 /* Of those that the cluster holds; these ask the agent. */
 int cmd_policy_list(int argc, char **argv);
 int cmd_policy_shadow(int argc, char **argv);

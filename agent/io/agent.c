@@ -27,6 +27,7 @@
 #include "agent/io/node_conf.h"
 #include "agent/io/performer.h"
 #include "agent/io/policy_files.h"
+#include "agent/io/recorder.h"
 #include "agent/io/sensors.h"
 #include "agent/io/store.h"
 #include "agent/io/trim.h"
@@ -66,6 +67,7 @@ struct agent {
     struct jobs *jobs;
     struct mesh *mesh;
     struct evaluator *evaluator;
+    struct recorder *recorder;
     struct http *http;
     struct api_local *api_local;
     struct doctor *doctor;
@@ -479,6 +481,10 @@ static void do_job(void *arg, struct effect *e)
 static void do_evaluate(void *arg, struct effect *e)
 {
     struct agent *a = arg;
+    const struct evaluation *question = e->evaluation;
+    if (question->policy != NULL)
+        recorder_offer(a->recorder, (msec)uv_now(&a->loop), wall_now(), question->snapshot,
+                       question->snapshot_len);
     evaluator_run(a->evaluator, e->token, TAKE_PTR(e->evaluation));
 }
 
@@ -601,6 +607,18 @@ static int open_store(struct agent *a, struct err *err)
     return rc < 0 ? rc : store_open(&conf, &a->store, err);
 }
 
+static void open_recorder(struct agent *a)
+{
+    _cleanup_(freep) char *directory = xasprintf("%s/recorded", a->config->state_dir);
+    struct recorder_conf conf = {
+        .directory = directory,
+        .every = (msec)a->config->record_every_s * 1000,
+        .bytes_max = (uint64_t)a->config->record_max_mib << 20,
+        .age_max = (msec)a->config->record_days * 86400000,
+    };
+    a->recorder = recorder_new(&conf);
+}
+
 static void open_performer(struct agent *a)
 {
     struct performer_hands hands = {
@@ -616,6 +634,7 @@ static void open_performer(struct agent *a)
         .audited = do_audited,
         .failed = store_failed_once,
     };
+    open_recorder(a);
     a->performer = performer_new(a->store, &hands);
 }
 
@@ -901,6 +920,7 @@ static void agent_done(struct agent *a)
     doctor_free(a->doctor);
     agent_audit_free(a->audit);
     performer_free(a->performer);
+    recorder_free(a->recorder);
     node_free(a->node);
     node_conf_free(a->node_conf);
     trust_close(a->trust);

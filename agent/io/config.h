@@ -43,6 +43,7 @@ struct config {
     json_t *policies_params; /* [{"name": POLICY, "params": {NAME: value}}], or NULL */
     int policies_agreement;
     int policies_hold_s;
+    int record_every_s, record_max_mib, record_days;
     int limits_total, limits_inflow_per_host, limits_outflow_per_host;
     int capacity_reserved_mib; /* memory that is not for VMs */
     double capacity_cpu_overcommit, capacity_memory_overcommit;

@@ -97,3 +97,7 @@ check "a plan is made" skein migrate vm1 "$(elsewhere)" $(as operator)
 
 audited() { sim ctl status >/dev/null && for host in hv1 hv2 hv3; do sim skein "$host" audit list --limit 1000 -o json; done | grep "$1" >/dev/null; }
 check "the audit has it all" eval 'audited policy.shadowed && audited policy.would && audited policy.promoted && audited policy.broken && audited policy.reverted && audited rule.added && audited rule.removed'
+
+# ---- what policies were shown, to try others on
+check "the planners recorded it" skein policy record export --to "$SIM_FOLDER/day" "$SIM_FOLDER"/clusters/*/hosts/*/state/recorded
+check "and it can be lived through again" skein policy backtest "$REPO/policies/balance.lua" --trace "$SIM_FOLDER/day"

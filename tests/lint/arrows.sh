@@ -12,7 +12,7 @@ allowed() {
     planner/trace) echo "planner/trace planner/core proto" ;;
     planner/worker) echo "planner/worker planner/core planner/check proto" ;;
     agent/core) echo "agent/core planner/core planner/check proto" ;;
-    agent/io) echo "agent/io agent/core planner/core planner/check planner/worker tls proto" ;;
+    agent/io) echo "agent/io agent/core planner/core planner/check planner/trace planner/worker tls proto" ;;
     agent/ctl) echo "agent/ctl planner/core planner/check planner/trace planner/worker tls proto" ;;
     agent/sim) echo "agent/sim agent/core planner/core proto" ;;
     *) echo "" ;;
