@@ -40,8 +40,10 @@
 #define TICK_MS 100           /* the node is ticked at multiples of it, when something is due */
 #define LEAVE_MS 100          /* what was handed to ZeroMQ is in the kernel by then */
 #define TRIM_AFTER_MS 10000   /* by then the first observation, links and an election are over */
+#define TRIM_EVERY_MS 60000   /* what bursts (links, plans, callers) left free goes back */
 #define REFUSED_EVERY_MS 1000 /* strangers at the port are logged at most once in this time */
 #define SNAPSHOT_COPY_MAX (16u << 20) /* bytes of a snapshot that another host sends */
+#define LARGE_BLOCK (128 << 10)
 #define STORE_FILE "skein.db"
 
 struct journal {
@@ -75,7 +77,7 @@ struct agent {
 
     msec refused_at;  /* mono: when a stranger was last logged */
     unsigned refused; /* not logged since */
-    bool leaving, stopping;
+    bool leaving, stopping, trimmed;
     bool abandons;    /* a migration's call goes on in libvirt while this process ends */
     struct err fatal; /* why it cannot go on; ERR_OK: it was told to stop */
 };
@@ -140,8 +142,12 @@ static void tick(uv_timer_t *timer)
 
 static void trim(uv_timer_t *timer)
 {
-    (void)timer;
-    trim_memory();
+    struct agent *a = timer->data;
+    if (!a->trimmed)
+        trim_memory();
+    else
+        malloc_trim(0);
+    a->trimmed = true;
 }
 
 /* ---- roots, revocations, roster: to peers, and from them ---- */
@@ -844,7 +850,7 @@ static int open_all(struct agent *a, struct err *err)
     uv_timer_start(&a->tick, tick, 0, 0);
     uv_timer_init(&a->loop, &a->trim);
     a->trim.data = a;
-    uv_timer_start(&a->trim, trim, TRIM_AFTER_MS, 0);
+    uv_timer_start(&a->trim, trim, TRIM_AFTER_MS, TRIM_EVERY_MS);
     watch_signal(a, &a->on_term, SIGTERM);
     watch_signal(a, &a->on_int, SIGINT);
     watch_signal(a, &a->on_hup, SIGHUP);
@@ -933,6 +939,7 @@ int agent_run(const struct config *config, struct err *err)
     a.store_path = xasprintf("%s/" STORE_FILE, config->state_dir);
     mallopt(M_ARENA_MAX,
             1); /* one loop does nearly all of it: an arena a thread is 0.3 MB for nothing */
+    mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK); /* fixed: large blocks leave no holes in the heap */
     signal(SIGPIPE, SIG_IGN);
     umask(0077); /* what it writes is for root alone */
     uv_loop_init(&a.loop);
