@@ -106,7 +106,7 @@ check "the move is in the source's audit" audited hv1 move.succeeded
 # ---- a move by name, there and back, and its gate
 # shellcheck disable=SC2046
 {
-    check "an operator asks for a move" skein_on hv3 migrate mail1 hv3 $(as operator)
+    check "an operator asks for a move" ask_for mail1 hv3 hv3
     check "which waits for approval" wait_until 10 plan_waits hv3
     plan=$(cat "$WORK/plan")
     check "and is carried out once approved" skein_on hv3 plan approve "$plan" --yes --wait=60 $(as approver)

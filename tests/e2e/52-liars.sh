@@ -15,7 +15,7 @@ check "all agents see the guests" wait_until 20 eval 'guests_seen 2 hv1 && guest
 # Two real plans that wait for approval: prey leaves hv1, bait leaves hv3 for hv1.
 body_of_move() { # GUEST TO FILE
     # shellcheck disable=SC2046
-    skein_on hv1 migrate "$1" "$2" $(as operator) &&
+    ask_for "$1" "$2" hv1 &&
         wait_until 10 plan_waits hv1 &&
         skein_on hv1 plan show "$(cat "$WORK/plan")" -o json | jq -c .body >"$3" &&
         skein_on hv1 plan reject "$(cat "$WORK/plan")" --yes $(as approver)

@@ -112,7 +112,7 @@ for round in source destination third; do
     lab link "$from" 200mbit --net migration
     # shellcheck disable=SC2046
     {
-        check "$round: a move from $from to $to, planner $planner" skein_on "$from" migrate big "$to" $(as operator)
+        check "$round: a move from $from to $to, planner $planner" ask_for big "$to" "$from"
         wait_until 15 plan_waits "$from"
         plan=$(cat "$WORK/plan")
         skein_on "$from" plan approve "$plan" --yes $(as approver) >/dev/null

@@ -21,7 +21,7 @@ export_of() { skein_on "$1" audit export >"$WORK/auditor/$1"; }
 # ---- events
 lab exec hv3 timeout 60 skein events -f -o json >"$WORK/events" 2>/dev/null &
 move() { # shellcheck disable=SC2046
-    skein_on hv1 migrate prey "$1" $(as operator) && wait_until 10 plan_waits hv1 &&
+    ask_for prey "$1" hv1 && wait_until 10 plan_waits hv1 &&
         skein_on hv1 plan approve "$(cat "$WORK/plan")" --yes --wait=60 $(as approver)
 }
 check "a move from hv1 to hv2" move hv2

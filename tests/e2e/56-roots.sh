@@ -28,7 +28,7 @@ same() {
 
 # ---- a new person
 plan_of_move() { # shellcheck disable=SC2046
-    skein_on hv1 migrate prey "$1" $(as operator) && wait_until 10 plan_waits hv1
+    ask_for prey "$1" hv1 && wait_until 10 plan_waits hv1
 }
 check "a plan waits" wait_until 20 plan_of_move hv2
 "$SKEIN" cert issue --directory "$STATE/pki" --person carla --roles approver --out "$STATE/people" >/dev/null

@@ -55,7 +55,7 @@ all_ready() {
 ask() {
     # shellcheck disable=SC2046
     {
-        skein_on "$third" migrate "$guest" "$to" $(as operator) >/dev/null 2>&1
+        ask_for "$guest" "$to" "$third" >/dev/null 2>&1 || return 1
         wait_until 20 plan_waits "$third" || return 1
         plan=$(cat "$WORK/plan")
         skein_on "$third" plan approve "$plan" --yes $(as approver) >/dev/null 2>&1

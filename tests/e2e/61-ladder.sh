@@ -14,10 +14,10 @@ wait_until 30 guests_seen 2 hv3
 begin() { # GUEST HOST: sets plan
     # shellcheck disable=SC2046
     {
-        skein_on hv3 migrate "$1" "$2" $(as operator) >/dev/null 2>&1
+        ask_for "$1" "$2" hv3
         wait_until 20 plan_waits hv3
         plan=$(cat "$WORK/plan")
-        skein_on hv3 plan approve "$plan" --yes $(as approver) >/dev/null 2>&1
+        skein_on hv3 plan approve "$plan" --yes $(as approver) >/dev/null
     }
 }
 

@@ -18,7 +18,7 @@ wait_until 30 guests_seen 2 hv3
 ask() {
     # shellcheck disable=SC2046
     {
-        skein_on hv3 migrate "$@" $(as operator) >/dev/null 2>"$WORK/said" || return 1
+        ask_for "$1" "$2" hv3 "${@:3}" || return 1
         wait_until 20 plan_waits hv3 || return 1
         skein_on hv3 plan approve "$(cat "$WORK/plan")" --yes $(as approver) >/dev/null 2>&1
     }

@@ -33,6 +33,15 @@ as() { # PERSON: the options that sign
     printf -- '--key %s/%s.key --cert %s/%s.pem' "$PEOPLE" "$1" "$PEOPLE" "$1"
 }
 
+# ask_for GUEST HOST ASKED [OPTIONS...]: an operator asks the agent of ASKED for that move, until the planner has heard of
+# what changed a moment ago.
+ask_for() {
+    local guest=$1 to=$2 asked=$3
+    shift 3
+    # shellcheck disable=SC2046
+    wait_until 10 skein_on "$asked" migrate "$guest" "$to" "$@" $(as operator)
+}
+
 planner_seen_by() { skein_on "$1" status -o json | jq -r '.planner.host // empty'; }
 
 has_planner() { [ -n "$(planner_seen_by "$1")" ]; }
