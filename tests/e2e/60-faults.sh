@@ -140,7 +140,7 @@ one_move() { # NUMBER STATE FAULT
     arm "$state"
     ask || {
         note "move $n: there was no plan"
-        echo "$n $state $fault no-plan - no 0" >>"$RESULTS"
+        echo "$n $state $fault no-plan - no 0 no" >>"$RESULTS"
         return 0
     }
     at_state "$state" || met=no
@@ -162,7 +162,7 @@ one_move() { # NUMBER STATE FAULT
     wait_until 20 eval 'judge_guest "$fault" && [ "$verdict" = well ]' || :
     judge_guest "$fault"
     tell_facts "$fault"
-    echo "$n $state $fault $verdict $where $(intended "$fault" && echo yes || echo no) $took" >>"$RESULTS"
+    echo "$n $state $fault $verdict $where $(intended "$fault" && echo yes || echo no) $took $met" >>"$RESULTS"
     note "move $n: $from -> $to, $fault at $state (met: $met): $verdict on $where after $took ms; ${action}"
     [ "$(rows_of settler)" = "hv3 running" ] || virsh_on hv3 start settler >/dev/null
     if [ "$verdict" = well ] && ! guest_is "$guest" "$where"; then
@@ -206,6 +206,13 @@ late=$(count "\$7 > (\$3 ~ /dead/ ? ${END_WITHIN_DEAD}000 : ${END_WITHIN}000)")
 check "every action ended within $END_WITHIN s after the fault ($END_WITHIN_DEAD s where it does not end)" test "$late" = 0
 well=$(count '$6 == "yes"')
 check "all but a tenth ended as intended ($well of $moves)" test $((moves - well)) -le $(((moves + 9) / 10))
+if ((moves >= 4 * ${#STATES[@]})); then # of each state as many moves, and one that came too late proves nothing
+    unmet=
+    for state in "${STATES[@]}"; do
+        [ "$(count "\$2 == \"$state\" && \$8 == \"yes\"")" != 0 ] || unmet="$unmet $state"
+    done
+    check "each state of the journal was met by a fault${unmet:+, but not:$unmet}" test -z "$unmet"
+fi
 check "the checker of invariants finds nothing broken" "$REAL/tests/invariants" "$WORK/facts"
 for host in hv1 hv2 hv3; do
     check "the audit of $host is intact" skein_on "$host" audit verify
