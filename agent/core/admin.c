@@ -170,7 +170,7 @@ int admin_check_move(const struct admin *a, const struct plan_body *body, const 
     if (f != NULL)
         return err_set(err, ERR_CANCELLED, "frozen by %s%s%s", f->vote->person,
                        f->vote->reason[0] != '\0' ? ": " : "", f->vote->reason);
-    if (to != NULL && to->state != UP)
+    if (to != NULL && to->state != UP && !plan_move_is_power(m))
         return err_set(err, ERR_CANCELLED, "%s takes nothing: %s by %s", m->to,
                        admin_state_name(to->state), to->vote->person);
     if (strcmp(body->policy, ADMIN_DRAIN_POLICY) == 0 && knows(a, m->from) &&

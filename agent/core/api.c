@@ -233,6 +233,7 @@ static const struct route {
     {"POST", "/v1/plans/*/resume", PLANNER, NULL, API_VERB(RESUME)},
     {"POST", "/v1/plans/*/rollback", PLANNER, NULL, API_VERB(ROLLBACK)},
     {"POST", "/v1/migrations", PLANNER, NULL, API_VERB(MIGRATE)},
+    {"POST", "/v1/drills", PLANNER, NULL, API_VERB(DRILL)},
     {"GET", "/v1/maintenance", PLANNER, api_show_maintenance, 0},
     {"POST", "/v1/maintenance", PLANNER, NULL,
      API_ORDER(CORDON) | API_ORDER(UNCORDON) | API_ORDER(DRAIN) | API_ORDER(MAINTENANCE) |

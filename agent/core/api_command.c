@@ -116,10 +116,26 @@ static int verify(const struct api_context *c, const struct api_request *r, unsi
     return rc < 0 ? rc : check_path(r, verbs, ret, err);
 }
 
+static int check_drill(const struct api_context *c, const char *host, struct err *err)
+{
+    const struct node_conf *conf = c->step->conf;
+    if (view_find(c->view, host) == NULL && state_power(c->state, host) == NULL)
+        return err_set(err, ERR_NOT_FOUND, "there is no host \"%s\"; try: skein hosts", host);
+    for (size_t i = 0; i < conf->n_voters; i++)
+        if (strcmp(conf->voters[i], host) == 0)
+            return err_set(err, ERR_CONFLICT, "%s votes: voters do not sleep", host);
+    if (!duty_power_possible(c->duty, c->view))
+        return err_set(err, ERR_UNAVAILABLE,
+                       "not all voters are known to carry out standby and wake yet");
+    return 0;
+}
+
 /* A request for a move is answered at once where it is plain that there will be no plan. */
 static int check_request(const struct api_context *c, const struct gate_vote *vote, struct err *err)
 {
     const struct view_host *from;
+    if (vote->verb == GATE_DRILL)
+        return check_drill(c, vote->to, err);
     if (vote->verb != GATE_MIGRATE)
         return 0;
     if (view_vm(c->view, vote->uuid, &from) == NULL)
@@ -323,7 +339,7 @@ bool api_answer_request(struct api_context *c, const struct call *call)
 
 static bool asks_for_plan(enum gate_verb verb)
 {
-    return verb == GATE_MIGRATE || verb == GATE_ROLLBACK;
+    return verb == GATE_MIGRATE || verb == GATE_ROLLBACK || verb == GATE_DRILL;
 }
 
 void api_proposed(struct api *api, struct api_context *c, uint64_t token, const struct err *err)

@@ -174,8 +174,8 @@ static void check_plan(const struct plan *plan, json_t *health)
             continue;
         const char *message = item->report != NULL ? item->report->message : NULL;
         add_health(health, CHECK_NEEDS_OPERATOR, plan->body->id,
-                   "plan %s: VM %s (%s -> %s) needs an operator: %s", plan->body->id,
-                   item->move->vm, item->move->from, item->move->to,
+                   "plan %s: %s %s (%s -> %s) needs an operator: %s", plan->body->id,
+                   plan_move_what(item->move), item->move->vm, item->move->from, item->move->to,
                    message != NULL ? message : "see the report");
     }
 }

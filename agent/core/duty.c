@@ -186,7 +186,7 @@ const struct plan *duty_vms_busy(const struct state *state, const struct plan_bo
             continue;
         for (size_t k = 0; k < body->n_moves; k++)
             for (size_t j = 0; j < plans[i]->body->n_moves; j++)
-                if (strcmp(body->moves[k].uuid, plans[i]->body->moves[j].uuid) == 0) {
+                if (plan_move_same_subject(&body->moves[k], &plans[i]->body->moves[j])) {
                     *ret_vm = body->moves[k].vm;
                     return plans[i];
                 }
@@ -254,7 +254,7 @@ static void tend_waiting(struct duty *d, struct step *s, const struct state *sta
     if (drain_taken_back(state, p))
         reason = xasprintf("%s is not being drained any more", p->body->moves[0].from);
     else if (busy != NULL)
-        reason = xasprintf("VM %s moves by plan %s", vm, busy->body->id);
+        reason = xasprintf("%s is part of plan %s, which runs", vm, busy->body->id);
     else if (successor != NULL)
         reason = xasprintf("replaced by plan %s", successor->body->id);
     if (reason != NULL)
@@ -337,7 +337,7 @@ static void explain_leading(struct duty *d, const struct step *s, const struct v
     }
     if (text.len == 0 && !duty_time_known(d, s))
         buf_adds(&text, "the time of the simulated world is not known yet");
-    if (text.len == 0 && !duty_data_fresh(d, s, view, &fresh, &all))
+    if (text.len == 0 && !duty_data_fresh(d, s, view, state, &fresh, &all))
         buf_addf(&text, "fresh data of only %zu of %zu hosts", fresh, all);
     if (text.len == 0 && !running)
         add_policies(d, &text);
@@ -430,7 +430,8 @@ static void audit_vote(struct step *s, const struct plan *p, const struct state_
         [GATE_APPROVE] = "plan.approved",        [GATE_REJECT] = "plan.rejected",
         [GATE_CANCEL] = "plan.cancelled",        [GATE_MIGRATE] = "move.requested",
         [GATE_ORDER] = "plan.approved_by_order", [GATE_PAUSE] = "plan.paused",
-        [GATE_RESUME] = "plan.resumed",          [GATE_ROLLBACK] = "rollback.requested"};
+        [GATE_RESUME] = "plan.resumed",          [GATE_ROLLBACK] = "rollback.requested",
+        [GATE_DRILL] = "drill.requested"};
     effect_audit(s, events[c->verb], "{s:s, s:s, s:s, s:s, s:s?}", "plan", p->body->id, "digest",
                  p->body->digest, "who", c->who, "state", plan_state_name(p->state), "reason",
                  c->reason);

@@ -70,4 +70,8 @@ const char *duty_idle_reason(const struct duty *d);
  */
 json_t *duty_status(const struct duty *d);
 
+/* Are all agents that vote known to carry out standby and wake? One of an older version would
+ * refuse such a plan, and the voters would disagree. */
+bool duty_power_possible(const struct duty *d, const struct view *view);
+
 #endif

@@ -15,18 +15,7 @@
 #define CANCELLED SKEIN__ACTION_STATE__ACTION_CANCELLED
 #define UNKNOWN SKEIN__ACTION_STATE__ACTION_UNKNOWN
 #define NEEDS_OPERATOR SKEIN__ACTION_STATE__ACTION_NEEDS_OPERATOR
-#define UNDECIDED (-1)
-
-/* What drives one action: read-only but for run. */
-struct drive {
-    struct duty *d;
-    struct step *s;
-    const struct view *view;
-    const struct state *state;
-    const struct plan *p;
-    const struct plan_item *i;
-    struct run *run; /* borrowed from d until the next run_get */
-};
+#define UNDECIDED DUTY_UNDECIDED
 
 /* ---- runs ---- */
 
@@ -147,6 +136,12 @@ static enum place find_vm(const struct drive *v, const char **ret_host)
 static bool is_in_place(const struct drive *v)
 {
     const char *host;
+    if (plan_move_is_power(v->i->move)) {
+        bool due = duty_power_is_due(v, &host);
+        if (!due)
+            find(v, SKIPPED, ERR_OK, host, "");
+        return due;
+    }
     enum place place = find_vm(v, &host);
     if (place == PLACE_SOURCE) {
         v->run->astray_since = 0;
@@ -175,6 +170,14 @@ static bool reachable(const struct drive *v, const char *host)
     return h != NULL && view_reachable(h);
 }
 
+/* Those who have a part in it. */
+static bool hosts_reachable(const struct drive *v)
+{
+    const struct plan_move *m = v->i->move;
+    return m->type == PLAN_WAKE ? duty_waker(v) != NULL
+                                : reachable(v, m->from) && reachable(v, m->to);
+}
+
 /* Places that permits take: of committed ones until their action has ended, and of proposed ones.
  */
 struct places {
@@ -191,7 +194,7 @@ static struct places count_places(const struct drive *v)
         for (size_t k = 0; plan_state_running(plans[i]->state) && k < plans[i]->body->n_moves;
              k++) {
             const struct plan_item *item = &plans[i]->items[k];
-            if (!plan_item_live(item))
+            if (!plan_item_live(item) || plan_move_is_power(item->move))
                 continue;
             n.total++;
             n.out += strcmp(item->move->from, m->from) == 0;
@@ -234,6 +237,8 @@ static bool has_room(const struct drive *v)
 {
     const struct node_conf *c = v->d->conf;
     struct places n = count_places(v);
+    if (plan_move_is_power(v->i->move)) /* no link is taken */
+        return true;
     if (!drain_has_room(v))
         return false;
     return n.total < c->limit_total && n.out < c->limit_outflow && n.in < c->limit_inflow;
@@ -244,6 +249,9 @@ static void propose_permit(const struct drive *v)
     if (busy(v))
         return;
     const struct plan_move *m = v->i->move;
+    const char *source = m->type == PLAN_WAKE ? duty_waker(v) : m->from;
+    if (source == NULL)
+        return;
     Skein__Permit t = SKEIN__PERMIT__INIT;
     Skein__Entry entry = SKEIN__ENTRY__INIT;
     char id[33], key[DUTY_KEY_SIZE];
@@ -257,14 +265,15 @@ static void propose_permit(const struct drive *v)
     t.issued_at_ms = (uint64_t)v->s->now.wall;
     t.expires_at_ms =
         (uint64_t)(v->s->now.wall + MIN(v->d->conf->permit_lifetime, (msec)STATE_PERMIT_MAX_MS));
-    t.source = m->from;
+    t.source = (char *)source;
     t.destination = m->to;
     t.attempt = (v->i->permit != NULL ? v->i->permit->attempt : 0) + 1;
     entry.kind_case = SKEIN__ENTRY__KIND_PERMIT;
     entry.permit = &t;
     duty_action_key(key, v->p->body->id, m->id);
     struct proposal *p = duty_propose(v->d, v->s, key, &entry);
-    if (!plan_item_live(v->i)) { /* a further permit of a live one keeps its place */
+    if (!plan_item_live(v->i) &&
+        !plan_move_is_power(m)) { /* a further permit of a live one keeps its place */
         snprintf(p->out, sizeof p->out, "%s", m->from);
         snprintf(p->in, sizeof p->in, "%s", m->to);
     }
@@ -274,7 +283,7 @@ static void propose_permit(const struct drive *v)
 static msec away_for(const struct drive *v)
 {
     msec now = MAX(v->s->now.mono, (msec)1);
-    if (reachable(v, v->i->move->from) && reachable(v, v->i->move->to)) {
+    if (hosts_reachable(v)) {
         v->run->blocked_since = 0;
         return 0;
     }
@@ -350,7 +359,7 @@ static const struct plan_item *rests_on(const struct drive *v)
         Skein__ActionState a = plan_item_state(o);
         if (o->move->step >= m->step || a == SUCCEEDED || a == SKIPPED)
             continue;
-        if (strcmp(o->move->uuid, m->uuid) == 0 ||
+        if (plan_move_same_subject(o->move, m) ||
             strcmp(domain_of(v, o->move->from), domain_of(v, m->to)) == 0)
             return o;
     }
@@ -379,7 +388,12 @@ static void drive_pending(const struct drive *v)
     if (v->p->state == SKEIN__PLAN_STATE__PLAN_CANCELLING)
         find(v, CANCELLED, ERR_CANCELLED, "the plan was cancelled", "");
     else if (earlier != NULL) {
-        err_set(&err, ERR_CONFLICT, "VM %s stayed on %s", earlier->move->vm, earlier->move->from);
+        if (plan_move_is_power(earlier->move))
+            err_set(&err, ERR_CONFLICT, "host %s did not %s", earlier->move->vm,
+                    earlier->move->type == PLAN_WAKE ? "wake" : "go to sleep");
+        else
+            err_set(&err, ERR_CONFLICT, "VM %s stayed on %s", earlier->move->vm,
+                    earlier->move->from);
         find(v, CANCELLED, ERR_CONFLICT, err.msg, "");
     } else if (v->p->state != SKEIN__PLAN_STATE__PLAN_ONGOING)
         return;
@@ -389,7 +403,7 @@ static void drive_pending(const struct drive *v)
         return;
     else if (is_forbidden(v, &err))
         find(v, CANCELLED, ERR_CANCELLED, err.msg, "");
-    else if (!is_in_place(v) || !reachable(v, v->i->move->from) || !reachable(v, v->i->move->to))
+    else if (!is_in_place(v) || !hosts_reachable(v))
         wait_for_hosts(v);
     else {
         v->run->blocked_since = 0;
@@ -423,6 +437,8 @@ static void ask_source(const struct drive *v)
     question.n_approvals = v->p->n_votes;
     question.approvals = envelopes;
     question.permit = v->i->permit;
+    if (v->i->move->type == PLAN_WAKE)
+        question.target = (Skein__HostCapability *)(uintptr_t)duty_sleeper(v);
     if (start) {
         request.kind_case = SKEIN__REQUEST__KIND_START;
         request.start = &question;
@@ -431,7 +447,7 @@ static void ask_source(const struct drive *v)
         request.query = &question;
     }
     r->asked[r->n_asked++ % DUTY_ASKED] =
-        (struct asked){.token = effect_request(v->s, OWNER_DUTY, v->i->move->from, &request),
+        (struct asked){.token = effect_request(v->s, OWNER_DUTY, duty_actor(v->i), &request),
                        .final = !start && permit_expired(v)};
 }
 
@@ -464,6 +480,8 @@ static bool is_transient(const struct drive *v)
 static int agreement(const struct drive *v)
 {
     const struct side *from = &v->run->from, *to = &v->run->to;
+    if (plan_move_is_power(v->i->move))
+        return duty_power_agreement(v);
     bool arrived =
         to->known && to->present && to->running && !to->job && (to->persistent || is_transient(v));
     bool left = source_silent(v) || (from->known && !(from->present && from->running));
@@ -487,29 +505,35 @@ static void conclude(const struct drive *v)
         return;
     const char *why = source_silent(v) ? "source silent" : "the source has forgotten the action";
     char evidence[2 * HV_NAME_MAX + 128];
-    snprintf(evidence, sizeof evidence, "%s; seen running on %s for %d s", why,
-             agreed == (int)SUCCEEDED ? v->i->move->to : v->i->move->from, DUTY_PROOF_MS / 1000);
+    if (plan_move_is_power(v->i->move))
+        snprintf(evidence, sizeof evidence, "%s; %s was so for %d s", why, v->i->move->to,
+                 DUTY_PROOF_MS / 1000);
+    else
+        snprintf(evidence, sizeof evidence, "%s; seen running on %s for %d s", why,
+                 agreed == (int)SUCCEEDED ? v->i->move->to : v->i->move->from,
+                 DUTY_PROOF_MS / 1000);
     if (agreed == (int)SUCCEEDED)
         find(v, SUCCEEDED, ERR_OK, "", evidence);
     else
-        find(v, FAILED, ERR_UNKNOWN, "the move left no trace", evidence);
+        find(v, FAILED, ERR_UNKNOWN, "it left no trace", evidence);
 }
 
 /* The source does not tell: look for ourselves. */
 static void observe(const struct drive *v)
 {
     struct run *r = v->run;
-    if (!source_silent(v) && !r->lost) {
+    bool sleeps = v->i->move->type == PLAN_STANDBY && agreement(v) == (int)SUCCEEDED;
+    if (!source_silent(v) && !r->lost && !sleeps) {
         r->from.known = r->to.known = false;
         r->agreed = UNDECIDED;
         return;
     }
-    if (plan_item_state(v->i) != UNKNOWN)
+    if (plan_item_state(v->i) != UNKNOWN && !sleeps)
         find(v, UNKNOWN, ERR_UNKNOWN,
              source_silent(v) ? "the source does not answer"
                               : "the source has forgotten the action",
              "");
-    if (v->s->now.mono >= r->next_look) {
+    if (v->s->now.mono >= r->next_look && !plan_move_is_power(v->i->move)) {
         r->next_look = v->s->now.mono + DUTY_RESEND_MS;
         r->to.token = look_at(v, v->i->move->to);
         r->from.token = look_at(v, v->i->move->from);
@@ -586,7 +610,7 @@ static void drive_live(const struct drive *v)
     }
     if (v->run->not_started && permit_expired(v)) {
         const char *host;
-        enum place place = find_vm(v, &host);
+        enum place place = plan_move_is_power(v->i->move) ? PLACE_SOURCE : find_vm(v, &host);
         if (place == PLACE_SOURCE || place == PLACE_UNSURE) {
             retry(v);
             return;
@@ -601,17 +625,20 @@ static void drive_live(const struct drive *v)
 
 static void end_plan(struct duty *d, struct step *s, const struct plan *p)
 {
-    size_t moved = plan_count(p, SUCCEEDED);
+    size_t done = plan_count(p, SUCCEEDED);
     struct buf text = {0};
-    buf_addf(&text, "%zu of %zu moved", moved, p->body->n_moves);
+    bool power = false;
+    for (size_t i = 0; i < p->body->n_moves; i++)
+        power = power || plan_move_is_power(&p->body->moves[i]);
+    buf_addf(&text, "%zu of %zu %s", done, p->body->n_moves, power ? "actions done" : "moved");
     for (size_t i = 0; i < p->body->n_moves; i++) {
         const struct plan_item *item = &p->items[i];
         Skein__ActionState a = plan_item_state(item);
         if (a != FAILED && a != NEEDS_OPERATOR && a != CANCELLED)
             continue;
         const char *message = item->report->message;
-        buf_addf(&text, "; VM %s %s: %s", item->move->vm, plan_action_name(a),
-                 message != NULL ? message : "");
+        buf_addf(&text, "; %s %s %s: %s", plan_move_what(item->move), item->move->vm,
+                 plan_action_name(a), message != NULL ? message : "");
         break;
     }
     _cleanup_(freep) char *reason = buf_take(&text);
@@ -731,6 +758,19 @@ static void hear_seen(struct side *side, const Skein__Reply *reply)
     side->job = seen->job || incoming;
 }
 
+static bool acts(const struct plan_item *i, const char *host)
+{
+    const char *actor = duty_actor(i);
+    return actor != NULL && strcmp(host, actor) == 0;
+}
+
+/* Has it a part in this action? A host that was asked before to wake another may still report. */
+static bool may_report(const struct plan_item *i, const char *host)
+{
+    return acts(i, host) || strcmp(host, i->move->from) == 0 || strcmp(host, i->move->to) == 0 ||
+           i->move->type == PLAN_WAKE;
+}
+
 static const struct asked *find_asked(const struct run *r, uint64_t token)
 {
     for (size_t i = 0; i < DUTY_ASKED; i++)
@@ -754,7 +794,7 @@ void duty_reply(struct duty *d, struct step *s, const struct state *state, const
             hear_seen(&r->to, reply);
         else if (reply->id == r->from.token && strcmp(host, item->move->from) == 0)
             hear_seen(&r->from, reply);
-        else if (strcmp(host, item->move->from) == 0) {
+        else if (acts(item, host)) {
             const struct asked *asked = find_asked(r, reply->id);
             if (asked != NULL)
                 hear_source(d, s, p, item, r, asked->final, host, reply);
@@ -774,6 +814,9 @@ static bool is_news(struct step *s, const struct plan *p, const struct plan_item
         return false;
     if (plan_report_allowed(now, report->state))
         return plan_state_running(p->state) || now == NEEDS_OPERATOR;
+    if (plan_move_is_power(
+            item->move)) /* it was seen asleep; what it says since is of another time */
+        return false;
     effect_audit(s, "report.conflict", "{s:s, s:s, s:s, s:s, s:s?}", "plan", p->body->id, "action",
                  item->move->id, "known", plan_action_name(now), "reported",
                  plan_action_name(report->state), "reason", report->message);
@@ -797,7 +840,7 @@ void duty_report(struct duty *d, struct step *s, const struct state *state, cons
         effect_reply(s, host, id, NULL, NULL);
         return;
     }
-    if (strcmp(host, item->move->from) != 0 && strcmp(host, item->move->to) != 0) {
+    if (!may_report(item, host)) {
         err_set(&err, ERR_DENIED, "%s has no part in action %s", host, report->action);
         effect_audit(s, "report.refused", "{s:s, s:s, s:s}", "plan", p->body->id, "action",
                      item->move->id, "who", host);
@@ -805,7 +848,7 @@ void duty_report(struct duty *d, struct step *s, const struct state *state, cons
         return;
     }
     struct run *r = run_find(d, p->body->id, report->action);
-    if (r != NULL && strcmp(host, item->move->from) == 0)
+    if (r != NULL && acts(item, host))
         r->answered = s->now.mono;
     char key[DUTY_KEY_SIZE];
     duty_action_key(key, p->body->id, report->action);
@@ -833,7 +876,7 @@ void duty_progress(struct duty *d, struct step *s, const struct state *state, co
     struct run *r = run_find(d, progress->plan, progress->action);
     const struct plan *p = r != NULL ? state_plan(state, r->plan) : NULL;
     const struct plan_item *item = p != NULL ? plan_item(p, r->action) : NULL;
-    if (item == NULL || !d->leads || strcmp(host, item->move->from) != 0)
+    if (item == NULL || !d->leads || !acts(item, host))
         return;
     r->answered = s->now.mono;
     if (r->progress != NULL)

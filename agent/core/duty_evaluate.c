@@ -37,16 +37,17 @@ bool duty_time_known(const struct duty *d, const struct step *s)
 }
 
 bool duty_data_fresh(const struct duty *d, const struct step *s, const struct view *view,
-                     size_t *ret_fresh, size_t *ret_all)
+                     const struct state *state, size_t *ret_fresh, size_t *ret_all)
 {
-    size_t fresh = 0;
+    size_t fresh = 0, sleep = 0;
     for (size_t i = 0; i < view_count(view); i++) {
         const struct view_host *h = view_at(view, i);
         fresh += h->detail_mono != 0 && h->detail_mono >= d->trusted_since &&
                  view_fresh(h, s->now, d->conf->stale_after);
+        sleep += snapshot_sleeps(h, state, s);
     }
     *ret_fresh = fresh;
-    *ret_all = MAX(view_count(view), d->conf->n_voters);
+    *ret_all = MAX(view_count(view) - sleep, d->conf->n_voters);
     return 2 * fresh > *ret_all;
 }
 
@@ -134,7 +135,8 @@ static void ask_rollback(struct evaluator *e, struct evaluation *q, const struct
         bool again = false;
         for (size_t k = 0; k < q->n_moves; k++)
             again = again || strcmp(q->moves[k].uuid, p->body->moves[i].uuid) == 0;
-        if (!again && plan_item_state(&p->items[i]) == SKEIN__ACTION_STATE__ACTION_SUCCEEDED)
+        if (!again && plan_item_state(&p->items[i]) == SKEIN__ACTION_STATE__ACTION_SUCCEEDED &&
+            !plan_move_is_power(&p->body->moves[i]))
             add_move(q, p->body->moves[i].uuid, p->body->moves[i].from);
     }
     q->class = "rollback";
@@ -151,6 +153,7 @@ static void hold_question(struct evaluator *e, struct step *s, struct evaluation
     e->snapshot = xmemdup(question->snapshot, question->snapshot_len);
     e->snapshot_len = question->snapshot_len;
     e->seed = question->seed;
+    e->power = question->power;
     memcpy(e->snapshot_digest, question->snapshot_digest, sizeof e->snapshot_digest);
     e->asked = s->now.mono;
     e->token = effect_evaluate(s, OWNER_DUTY, question);
@@ -164,6 +167,7 @@ static void ask(const struct duty *d, struct evaluator *e, struct step *s, const
     struct err err;
     question->seed = step_random(s) % SEED_RANGE;
     question->at = moment_world(&s->now);
+    question->power = duty_power_possible(d, view);
     if (freeze(s, view, state, is_drain(e), request != NULL, question, &err) < 0) {
         set_outcome(e, s, err.msg);
         e->failures++;
@@ -187,6 +191,9 @@ static void ask(const struct duty *d, struct evaluator *e, struct step *s, const
         snprintf(question->to, sizeof question->to, "%s", request->to);
         snprintf(e->request, sizeof e->request, "%s", request->nonce);
         e->home[0] = '\0';
+        question->drill = request->drill;
+        if (request->drill)
+            question->class = "drill";
         if (request->parameters != NULL)
             question->parameters = xstrdup(request->parameters);
         const char *why = request->vote->reason;
@@ -406,6 +413,7 @@ static void ask_shadow(struct duty *d, struct step *s, const struct evaluator *a
         .class = "user",
         .seed = active->seed,
         .at = moment_world(&s->now),
+        .power = active->power,
     };
     memcpy(question->snapshot_digest, active->snapshot_digest, sizeof question->snapshot_digest);
     hold_question(e, s, question);
@@ -447,7 +455,7 @@ void duty_evaluate(struct duty *d, struct step *s, const struct view *view,
                    const struct state *state)
 {
     size_t n_fresh, n_all;
-    bool fresh = duty_data_fresh(d, s, view, &n_fresh, &n_all) && duty_time_known(d, s);
+    bool fresh = duty_data_fresh(d, s, view, state, &n_fresh, &n_all) && duty_time_known(d, s);
     for (size_t i = 0; i < d->n_evaluators; i++) {
         struct evaluator *e = &d->evaluators[i];
         if (e->token != 0 && s->now.mono - e->asked >= DUTY_EVALUATION_MS) {
@@ -524,7 +532,7 @@ static bool moved_lately(const struct step *s, const struct state *state,
                 !lately(s, (msec)item->report->ended_at_ms, cooldown_time(body->policy)))
                 continue;
             for (size_t j = 0; j < body->n_moves; j++)
-                if (strcmp(body->moves[j].uuid, item->move->uuid) == 0) {
+                if (plan_move_same_subject(&body->moves[j], item->move)) {
                     *ret_vm = item->move->vm;
                     return true;
                 }
@@ -629,7 +637,7 @@ static const struct plan *find_for_later(const struct state *state, const struct
             continue;
         for (size_t k = 0; k < body->n_moves; k++)
             for (size_t j = 0; j < plans[i]->body->n_moves; j++)
-                if (strcmp(body->moves[k].uuid, plans[i]->body->moves[j].uuid) == 0)
+                if (plan_move_same_subject(&body->moves[k], &plans[i]->body->moves[j]))
                     return plans[i];
     }
     return NULL;

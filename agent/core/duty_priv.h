@@ -11,6 +11,7 @@
 #define DUTY_EVALUATION_MS 60000 /* likewise an evaluation */
 #define DUTY_HOME_MS 5000        /* between two plannings of what comes home */
 #define DUTY_KEY_SIZE 160
+#define DUTY_UNDECIDED (-1)
 #define DUTY_TEXT_MAX 1000 /* bytes of a reason or message in an entry */
 
 /* What was handed to the replicated log, or refused a moment ago: its subject ("PLAN",
@@ -92,7 +93,8 @@ struct evaluator {
     msec next;      /* mono */
     uint64_t token; /* awaited; 0: none */
     msec asked;     /* mono */
-    uint64_t seed;  /* of the question */
+    uint64_t seed;  /* of the question ... */
+    bool power;     /* ... and whether standby and wake may be part of the answer */
     char *snapshot; /* owned: what was asked about */
     size_t snapshot_len;
     char snapshot_digest[HASH_HEX_SIZE];
@@ -108,6 +110,17 @@ struct evaluator {
     char *outcome;               /* owned */
     char *health;                /* owned; JSON or NULL */
     json_t *refused;             /* owned; of the last outcome, or NULL */
+};
+
+/* What drives one action: read-only but for run. */
+struct drive {
+    struct duty *d;
+    struct step *s;
+    const struct view *view;
+    const struct state *state;
+    const struct plan *p;
+    const struct plan_item *i;
+    struct run *run; /* borrowed from d until the next run_get */
 };
 
 struct duty_told { /* what an agent that does not vote was told of people's orders */
@@ -185,9 +198,22 @@ void duty_evaluate(struct duty *d, struct step *s, const struct view *view,
 void duty_close_request(struct duty *d, struct step *s, const char *nonce, const char *reason);
 /* Is it known what time it is where the hypervisors live? Until then nothing is planned. */
 bool duty_time_known(const struct duty *d, const struct step *s);
-/* Hosts whose data is fresh enough to plan with, and how many there are. */
+/* Hosts whose data is fresh enough to plan with, and how many there are that do not sleep. */
 bool duty_data_fresh(const struct duty *d, const struct step *s, const struct view *view,
-                     size_t *ret_fresh, size_t *ret_all);
+                     const struct state *state, size_t *ret_fresh, size_t *ret_all);
+
+/* ---- duty_power.c: standby and wake, where they are not like moves ---- */
+
+/* Who is asked to act, and answers for it: of a wake whom its permit names. NULL: nobody yet. */
+const char *duty_actor(const struct plan_item *i);
+/* Who may be asked to wake this host: rather the one before, or this agent. NULL: nobody can. */
+const char *duty_waker(const struct drive *v);
+/* Is there still something to do? Else *ret_why says why not. */
+bool duty_power_is_due(const struct drive *v, const char **ret_why);
+/* What is seen of it, where whoever acts does not tell: SUCCEEDED, FAILED or DUTY_UNDECIDED. */
+int duty_power_agreement(const struct drive *v);
+/* What is known of a host that sleeps, for whoever wakes it; or NULL. */
+const Skein__HostCapability *duty_sleeper(const struct drive *v);
 
 /* ---- duty_hold.c ---- */
 

@@ -23,7 +23,8 @@ static const struct {
 
 static const unsigned allowed[EXEC_STATE_COUNT] = {
     [EXEC_CONFIRM] = TO(LOOK),
-    [EXEC_LOOK] = TO(PRECHECK) | TO(SETTLE) | TO(UNDONE),
+    [EXEC_LOOK] = TO(PRECHECK) | TO(ANNOUNCE) | TO(RUNNING) | TO(SETTLE) | TO(UNDONE),
+    [EXEC_ANNOUNCE] = TO(RUNNING) | TO(UNDONE),
     [EXEC_PRECHECK] = TO(RESERVE) | TO(UNDONE),
     [EXEC_RESERVE] = TO(RUNNING) | TO(UNDONE),
     [EXEC_RUNNING] = TO(SETTLE),
@@ -129,6 +130,19 @@ void action_audit(const struct action *a, struct step *s, const char *event)
                  text_or_empty(r->evidence), "measured", measured(r));
 }
 
+/* "move", "standby", "wake": what records of it begin with. */
+static const char *audit_word(const struct action *a)
+{
+    return a->type == PLAN_MIGRATE ? "move" : plan_action_type_name(a->type);
+}
+
+void action_audit_what(const struct action *a, struct step *s, const char *what)
+{
+    char event[64];
+    snprintf(event, sizeof event, "%s.%s", audit_word(a), what);
+    action_audit(a, s, event);
+}
+
 uint64_t action_job(struct action *a, struct step *s, enum hv_kind kind)
 {
     struct hv_job job = {.kind = kind, .move = a->move};
@@ -156,8 +170,7 @@ static Skein__ActionState told_state(const struct action *a)
                               : SKEIN__ACTION_STATE__ACTION_FAILED;
 }
 
-/* Borrows from the action. */
-static Skein__ActionReport report_of(const struct action *a, const struct step *s)
+Skein__ActionReport action_report(const struct action *a, const struct step *s)
 {
     const Skein__JournalRecord *r = a->record;
     Skein__ActionReport report = SKEIN__ACTION_REPORT__INIT;
@@ -193,7 +206,7 @@ void action_answer_start(struct action *a, struct step *s, const struct err *err
 {
     if (a->asked == 0)
         return;
-    Skein__ActionReport report = report_of(a, s);
+    Skein__ActionReport report = action_report(a, s);
     if (err != NULL)
         effect_reply(s, a->asker, a->asked, NULL, err);
     else
@@ -294,18 +307,22 @@ static void strip(Skein__JournalRecord *r)
 }
 
 static void action_end(struct action *a, struct step *s, enum exec_state to,
-                       Skein__JournalState journal, const struct err *err, const char *event)
+                       Skein__JournalState journal, const struct err *err, const char *what)
 {
     Skein__JournalRecord *r = a->record;
+    a->away = false;
     action_goto(a, s, to, err->code == ERR_OK ? "ended" : err->msg);
     set_text(&r->code, err->code == ERR_OK ? "" : err_name(err->code));
     set_text(&r->message, err->msg);
     r->has_ended_at_ms = 1;
     r->ended_at_ms = (uint64_t)MAX(s->now.wall, (msec)r->started_at_ms);
-    release(a, s, event);
+    release(a, s, what);
     strip(r);
     action_journal(a, s, journal);
-    action_audit(a, s, event);
+    if (to == EXEC_NEEDS_OPERATOR)
+        action_audit(a, s, "needs.operator");
+    else
+        action_audit_what(a, s, what);
 }
 
 void action_done(struct action *a, struct step *s, const char *message)
@@ -314,13 +331,13 @@ void action_done(struct action *a, struct step *s, const char *message)
     bool copied = a->move.how.storage != MIGRATE_STORAGE_NONE;
     snprintf(none.msg, sizeof none.msg, "%s%s%.200s", message,
              copied ? "the disks that were copied are still on " : "", copied ? s->conf->host : "");
-    action_end(a, s, EXEC_DONE, SKEIN__JOURNAL_STATE__JOURNAL_DONE, &none, "move.succeeded");
+    action_end(a, s, EXEC_DONE, SKEIN__JOURNAL_STATE__JOURNAL_DONE, &none, "succeeded");
 }
 
 void action_undone(struct action *a, struct step *s, const struct err *err)
 {
-    const char *event = action_has_started(a) ? "move.undone" : "move.failed";
-    action_end(a, s, EXEC_UNDONE, SKEIN__JOURNAL_STATE__JOURNAL_UNDONE, err, event);
+    action_end(a, s, EXEC_UNDONE, SKEIN__JOURNAL_STATE__JOURNAL_UNDONE, err,
+               action_has_started(a) ? "undone" : "failed");
 }
 
 void action_needs_operator(struct action *a, struct step *s, const char *why)
@@ -329,7 +346,7 @@ void action_needs_operator(struct action *a, struct step *s, const char *why)
     const char *first = a->outcome.code != ERR_OK ? a->outcome.msg : "";
     err_set(&err, ERR_UNKNOWN, "%s%s%s", why, first[0] != '\0' ? "; it began with: " : "", first);
     action_end(a, s, EXEC_NEEDS_OPERATOR, SKEIN__JOURNAL_STATE__JOURNAL_NEEDS_OPERATOR, &err,
-               "needs.operator");
+               "needs operator");
 }
 
 /* ---- the collection ---- */
@@ -387,6 +404,7 @@ static struct action *action_add(struct exec *e, Skein__JournalRecord *record)
 
 static void take_parameters(struct action *a, const struct plan_move *m)
 {
+    a->type = m->type;
     a->move.how = m->how;
     a->move.bandwidth_mib_s = m->bandwidth_mib_s;
     a->move.downtime_ms = m->downtime_ms;
@@ -514,7 +532,7 @@ static bool answer_known(struct exec *e, struct step *s, const char *from, uint6
         set_text(&a->asker, from);
         a->asked = id;
     } else {
-        Skein__ActionReport report = report_of(a, s);
+        Skein__ActionReport report = action_report(a, s);
         answer_report(s, from, id, &report);
     }
     return true;
@@ -526,9 +544,13 @@ static int check_start(const struct exec *e, const struct step *s, const Skein__
     unsigned outflow = 0;
     if (strcmp(permit->source, s->conf->host) != 0)
         return err_set(err, ERR_DENIED, "permit %s is for %s", permit->id, permit->source);
+    if (exec_is_closed(e))
+        return err_set(err, ERR_UNAVAILABLE, "%s goes to sleep", s->conf->host);
+    if (plan_move_is_power(move))
+        return power_check(e, s, move, err);
     for (size_t i = 0; i < e->n; i++) {
         const struct action *a = e->actions[i];
-        bool busy = !action_is_terminal(a);
+        bool busy = !action_is_terminal(a) && a->type == PLAN_MIGRATE;
         bool open = a->state == EXEC_NEEDS_OPERATOR && !a->settled;
         if ((busy || open) && strcmp(a->record->uuid, move->uuid) == 0)
             return err_set(err, ERR_CONFLICT, "%s is in action %s/%s, which %s", move->vm,
@@ -611,6 +633,8 @@ void exec_start(struct exec *e, struct step *s, const char *from, uint64_t id,
     a = action_add(e, record_new(body, move, start));
     a->order = budget_order_of(&verdict);
     take_parameters(a, move);
+    if (start->target != NULL && start->target->wake_mac != NULL)
+        snprintf(a->mac, sizeof a->mac, "%s", start->target->wake_mac);
     a->asker = xstrdup(from);
     a->asked = id;
     move_confirm(e, a, s);
@@ -636,7 +660,9 @@ void exec_hv(struct exec *e, struct step *s, const struct hv_result *result)
 {
     for (size_t i = 0; i < e->n; i++) {
         struct action *a = e->actions[i];
-        if (settle_hv(a, s, result) || move_hv(e, a, s, result))
+        bool known = a->type == PLAN_MIGRATE ? settle_hv(a, s, result) || move_hv(e, a, s, result)
+                                             : power_hv(e, a, s, result);
+        if (known)
             return;
     }
 }
@@ -663,7 +689,8 @@ void exec_reply(struct exec *e, struct step *s, const char *from, const Skein__R
             move_tick(e, a, s);
             return;
         }
-        if (settle_reply(a, from, reply) || report_reply(a, s, from, reply))
+        if (settle_reply(a, from, reply) || report_reply(a, s, from, reply) ||
+            power_reply(e, a, s, from, reply))
             return;
         if (a->state == EXEC_RESERVE && a->request != 0 && a->request == reply->id &&
             strcmp(from, a->record->to) == 0) {
@@ -678,7 +705,7 @@ static void report_tick(const struct exec *e, struct action *a, struct step *s)
 {
     if (a->record->reported || e->leader[0] == '\0' || s->now.mono < a->retry_mono)
         return;
-    Skein__ActionReport report = report_of(a, s);
+    Skein__ActionReport report = action_report(a, s);
     Skein__Request request = SKEIN__REQUEST__INIT;
     request.kind_case = SKEIN__REQUEST__KIND_REPORT;
     request.report = &report;
@@ -694,7 +721,7 @@ static void report_tick(const struct exec *e, struct action *a, struct step *s)
 static bool end_tick(struct exec *e, struct action *a, struct step *s)
 {
     report_tick(e, a, s);
-    bool open = a->state == EXEC_NEEDS_OPERATOR && !a->settled;
+    bool open = a->state == EXEC_NEEDS_OPERATOR && !a->settled && a->type == PLAN_MIGRATE;
     if (open)
         settle_watch(a, s);
     bool old = sat_sub(s->now.wall, (msec)a->record->ended_at_ms) > EXEC_KEEP;
@@ -719,6 +746,10 @@ static bool load_tick(struct exec *e, struct action *a, struct step *s)
         err_set(&err, ERR_UNAVAILABLE, "the agent was restarted before it began");
         action_forget(e, s, a, &err);
         return true;
+    }
+    if (a->type != PLAN_MIGRATE) {
+        power_adopt(a, s);
+        return false;
     }
     a->run_until_mono = s->now.mono + MAX(s->conf->action_timeout, sat_mul(4, a->estimate_ms));
     settle_begin(a, s, "the agent was restarted");
@@ -746,6 +777,9 @@ void exec_tick(struct exec *e, struct step *s)
         bool freed = a->loaded && load_tick(e, a, s);
         if (!freed && action_is_terminal(a))
             freed = end_tick(e, a, s);
+        else if (!freed && a->type != PLAN_MIGRATE && a->state != EXEC_CONFIRM &&
+                 a->state != EXEC_LOOK)
+            power_tick(e, a, s);
         else if (!freed && a->state == EXEC_SETTLE)
             settle_tick(a, s);
         else if (!freed)
@@ -762,6 +796,35 @@ Skein__JournalState exec_journal(const struct exec *e, const char *plan, const c
     return a != NULL ? a->record->state : SKEIN__JOURNAL_STATE__JOURNAL_NONE;
 }
 
+bool exec_is_closed(const struct exec *e)
+{
+    for (size_t i = 0; i < e->n; i++)
+        if (e->actions[i]->type == PLAN_STANDBY && !action_is_terminal(e->actions[i]))
+            return true;
+    return false;
+}
+
+bool exec_is_sleeping(const struct exec *e)
+{
+    for (size_t i = 0; i < e->n; i++)
+        if (power_is_sleeping(e->actions[i]))
+            return true;
+    return false;
+}
+
+bool exec_is_away(const struct exec *e)
+{
+    for (size_t i = 0; i < e->n; i++)
+        if (e->actions[i]->away)
+            return true;
+    return false;
+}
+
+void exec_arrivals(struct exec *e, size_t n)
+{
+    e->arrivals = n;
+}
+
 size_t exec_count(const struct exec *e)
 {
     return e->n;
@@ -773,7 +836,8 @@ void exec_item(const struct exec *e, size_t i, struct exec_item *ret)
     const struct action *a = e->actions[i];
     const Skein__JournalRecord *r = a->record;
     const char *code = text_or_empty(r->code);
-    *ret = (struct exec_item){.plan = r->plan,
+    *ret = (struct exec_item){.type = a->type,
+                              .plan = r->plan,
                               .action = r->action,
                               .vm = r->vm,
                               .uuid = r->uuid,

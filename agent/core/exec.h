@@ -1,4 +1,5 @@
-/* exec.h - moves that leave this host: the source's state machine of an action.
+/* exec.h - what this host does: the state machine of an action. Moves that leave it; its own
+ * standby; other hosts that it wakes.
  * Pure. Acts only on what it verified itself: approvals over the plan's digest, the permit with a
  * majority of voters. The journal is written before each act (STARTED in the same step as the
  * hypervisor's job: the shell makes it durable first). Unknown is not failed: when a job has ended,
@@ -10,6 +11,9 @@
  *      (each of the first four may end as NOT_STARTED: forgotten, a new permit may start it; or
  *      as UNDONE)                         ADOPTED <-> SETTLE -> UNDONE | NEEDS_OPERATOR
  *
+ * Of standby: CONFIRM -> LOOK -> ANNOUNCE -> RUNNING -> SETTLE -> DONE | UNDONE, and of a wake
+ * without ANNOUNCE: exec_power.c.
+ *
  * UNDONE is an attempt's end: a permit that was issued later may begin another one.
  *
  * Sends to this host itself (conf->host) must come back as frames; node does that. */
@@ -18,6 +22,7 @@
 
 #include "agent/core/step.h"
 #include "agent/core/view.h"
+#include "planner/core/planner.h" /* enum plan_action_type */
 
 struct state;
 struct exec; /* opaque */
@@ -28,6 +33,7 @@ struct exec; /* opaque */
     X(LOOK, ACTION_PERMITTED)     /* is the VM here and idle? */                                   \
     X(PRECHECK, ACTION_PERMITTED) /* may it leave? */                                              \
     X(RESERVE, ACTION_PERMITTED)  /* asking the destination */                                     \
+    X(ANNOUNCE, ACTION_RUNNING)   /* standby: telling everybody */                                 \
     X(RUNNING, ACTION_RUNNING)    /* our job runs */                                               \
     X(ADOPTED, ACTION_RUNNING)    /* a job of an earlier life runs */                              \
     X(SETTLE, ACTION_UNKNOWN)     /* observing both hosts */                                       \
@@ -76,8 +82,17 @@ void exec_role(struct exec *e, const char *leader, uint64_t term);
 /* What the journal of this source holds of an action; JOURNAL_NONE when it knows nothing of it. */
 Skein__JournalState exec_journal(const struct exec *e, const char *plan, const char *action);
 
+/* Standby: nothing may arrive any more; this host tells that it sleeps; it has left the mesh until
+ * it has slept, or did not. */
+bool exec_is_closed(const struct exec *e);
+bool exec_is_sleeping(const struct exec *e);
+bool exec_is_away(const struct exec *e);
+/* How many VMs are arriving here, as reserve counts them: none may when it is put on standby. */
+void exec_arrivals(struct exec *e, size_t n);
+
 /* For the API and the summary's in_flight. Sorted by plan and action. */
 struct exec_item {
+    enum plan_action_type type;
     const char *plan, *action, *vm, *uuid, *from, *to; /* borrowed until the next change */
     enum exec_state state;
     bool active; /* not terminal */

@@ -59,6 +59,7 @@ enum settled {
 
 struct action {
     Skein__JournalRecord *record; /* as the journal has it, or will; owned */
+    enum plan_action_type type;   /* PLAN_MIGRATE, PLAN_STANDBY, PLAN_WAKE */
     enum exec_state state;
     msec since_mono;    /* in this state */
     msec deadline_mono; /* of this state */
@@ -113,6 +114,13 @@ struct action {
     msec idle_mono;   /* no job was seen here since, our call having come back; 0: one was */
     bool finished;    /* it was seen moved: only tidying is left */
     bool settled;     /* NEEDS_OPERATOR: both sides agree again */
+
+    /* standby and wake */
+    char mac[HV_MAC_SIZE]; /* of the host to be woken; "": not known */
+    msec ordered_mono;
+    bool away;      /* standby: said goodbye to the mesh */
+    msec seen_wall; /* of the last tick since the order; 0: none */
+    msec slept_ms;  /* that passed between two ticks */
 };
 
 /* Attempts that ended before they began, for the planner's next question. */
@@ -134,6 +142,7 @@ struct exec {
     unsigned next_forgotten;
     struct verify_refusals refusals;
     struct budget *budget; /* owned */
+    size_t arrivals;       /* VMs for which this host holds room, or checks whether it can */
 };
 
 /* exec.c */
@@ -144,6 +153,10 @@ void action_journal(struct action *a, struct step *s, Skein__JournalState state)
 /* A job that is seen on the VM from now on is not this action's. */
 void action_job_over(struct action *a, struct step *s);
 void action_audit(const struct action *a, struct step *s, const char *event);
+/* "move.started", "standby.started", "wake.started": what is "started". */
+void action_audit_what(const struct action *a, struct step *s, const char *what);
+/* What is told of it now; borrows from the action. */
+Skein__ActionReport action_report(const struct action *a, const struct step *s);
 uint64_t action_job(struct action *a, struct step *s, enum hv_kind kind);
 /* Nothing was started: forget it, tell who asked; a is freed. */
 void action_forget(struct exec *e, struct step *s, struct action *a, const struct err *err);
@@ -164,6 +177,18 @@ void move_reserved(struct exec *e, struct action *a, struct step *s, const Skein
 void move_abort(struct action *a, struct step *s);
 void move_tidy(struct action *a, struct step *s);
 void move_adopt(struct action *a, struct step *s);
+
+/* exec_power.c: standby and wake, from the confirmed permit on. */
+int power_check(const struct exec *e, const struct step *s, const struct plan_move *move,
+                struct err *err);
+void power_confirmed(struct exec *e, struct action *a, struct step *s);
+void power_adopt(struct action *a, struct step *s);
+void power_tick(struct exec *e, struct action *a, struct step *s);
+/* True: it was this action's. */
+bool power_hv(struct exec *e, struct action *a, struct step *s, const struct hv_result *result);
+bool power_reply(struct exec *e, struct action *a, struct step *s, const char *from,
+                 const Skein__Reply *reply);
+bool power_is_sleeping(const struct action *a); /* it tells everybody that it sleeps */
 
 /* exec_settle.c */
 enum settled settle_decide(const struct action *a);

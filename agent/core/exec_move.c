@@ -48,7 +48,10 @@ static bool tick_confirm(struct exec *e, struct action *a, struct step *s)
     action_journal(a, s, SKEIN__JOURNAL_STATE__JOURNAL_RECEIVED);
     action_goto(a, s, EXEC_LOOK, "the voters confirmed the permit");
     action_answer_start(a, s, NULL);
-    main_job(a, s, HV_LOOK);
+    if (a->type == PLAN_MIGRATE)
+        main_job(a, s, HV_LOOK);
+    else
+        power_confirmed(e, a, s);
     return false;
 }
 
@@ -384,7 +387,7 @@ static bool tick_before_start(struct exec *e, struct action *a, struct step *s)
         return true;
     }
     if (a->state == EXEC_LOOK && a->job == 0 && s->now.mono >= a->retry_mono)
-        main_job(a, s, HV_LOOK);
+        main_job(a, s, a->type == PLAN_MIGRATE ? HV_LOOK : HV_OBSERVE);
     if (a->state == EXEC_RESERVE && s->now.mono >= a->retry_mono)
         ask_reserve(e, a, s);
     return false;
@@ -407,6 +410,7 @@ bool move_tick(struct exec *e, struct action *a, struct step *s)
     case EXEC_TIDY:
         tick_tidy(a, s);
         break;
+    case EXEC_ANNOUNCE: /* exec_power.c's */
     case EXEC_SETTLE:
     case EXEC_DONE:
     case EXEC_UNDONE:

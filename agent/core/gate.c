@@ -17,6 +17,7 @@ static const struct {
     [GATE_PAUSE] = {"pause", TRUST_OPERATOR | TRUST_APPROVER | TRUST_ADMIN},
     [GATE_RESUME] = {"resume", TRUST_OPERATOR | TRUST_APPROVER | TRUST_ADMIN},
     [GATE_ROLLBACK] = {"rollback", TRUST_OPERATOR | TRUST_ADMIN},
+    [GATE_DRILL] = {"drill", TRUST_OPERATOR | TRUST_ADMIN},
 };
 
 const char *gate_verb_name(enum gate_verb v)
@@ -72,6 +73,8 @@ static int read_command(const json_t *command, struct gate_vote *v, struct err *
         return -(int)err->code;
     if (v->verb == GATE_MIGRATE)
         return read_request(command, v, err);
+    if (v->verb == GATE_DRILL)
+        return command_text(command, "host", true, v->to, sizeof v->to, err);
     if (v->verb == GATE_ORDER)
         return order_read(command, &v->order, err);
     if (v->verb == GATE_ORDER_REMOVE)
@@ -129,6 +132,14 @@ static bool same_how(const struct gate_vote *v, const struct migration_choice *h
            asked.parallel == how->parallel && strcmp(asked.disks, how->disks) == 0;
 }
 
+bool gate_is_drill(const struct plan_body *body, const char *host)
+{
+    bool only = strcmp(body->class, "drill") == 0;
+    for (size_t i = 0; i < body->n_moves; i++)
+        only = only && plan_move_is_power(&body->moves[i]) && strcmp(body->moves[i].to, host) == 0;
+    return only && body->moves[body->n_moves - 1].type == PLAN_WAKE;
+}
+
 static bool counts(const struct gate_vote *v, const struct plan_body *body, msec wall)
 {
     if (wall >= v->expires_at || (v->roles & verbs[v->verb].roles) == 0)
@@ -139,18 +150,24 @@ static bool counts(const struct gate_vote *v, const struct plan_body *body, msec
     struct err why;
     if (v->verb == GATE_ORDER)
         return order_covers(&v->order, body, wall, &why) == 0;
+    if (v->verb == GATE_DRILL)
+        return gate_is_drill(body, v->to);
     if (v->verb == GATE_ROLLBACK) /* that it names the moves is seen to elsewhere */
         return strcmp(body->class, "rollback") == 0;
     return strcmp(v->digest, body->digest) == 0 && strcmp(v->plan, body->id) == 0;
 }
 
-/* Who asked for a plan of class "user" or "rollback"; NULL when nobody did. */
+static bool asks_for_plan(enum gate_verb verb)
+{
+    return verb == GATE_MIGRATE || verb == GATE_ROLLBACK || verb == GATE_DRILL;
+}
+
+/* Who asked for a plan of class "user", "rollback" or "drill"; NULL when nobody did. */
 static const struct gate_vote *find_author(const struct plan_body *body,
                                            const struct gate_vote *votes, size_t n, msec wall)
 {
     for (size_t i = 0; i < n; i++)
-        if ((votes[i].verb == GATE_MIGRATE || votes[i].verb == GATE_ROLLBACK) &&
-            counts(&votes[i], body, wall))
+        if (asks_for_plan(votes[i].verb) && counts(&votes[i], body, wall))
             return &votes[i];
     return NULL;
 }
@@ -338,7 +355,8 @@ int gate_judge(const struct gate_rules *rules, const struct gate_facts *facts,
     *ret = (struct gate_verdict){.needed = 1, .open_until = INT64_MAX};
     const struct gate_vote *no = NULL;
     struct ballots ballots = {.n = 0};
-    bool user = strcmp(body->class, "user") == 0 || strcmp(body->class, "rollback") == 0;
+    bool user = strcmp(body->class, "user") == 0 || strcmp(body->class, "rollback") == 0 ||
+                strcmp(body->class, "drill") == 0;
     const struct gate_vote *author = user ? find_author(body, votes, n, wall) : NULL;
     if (author != NULL)
         memcpy(ret->author, author->person, sizeof ret->author);

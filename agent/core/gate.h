@@ -8,7 +8,8 @@
  * the signed request (operator or admin) of exactly its move, whose signer is its author: no
  * planner can invent one. A plan of class "rollback" needs the signed request (operator or admin)
  * that names every one of its moves; it is open by a fresh approval, or by one of the plan rolled
- * back that said that this is included. */
+ * back that said that this is included. A plan of class "drill" does nothing but put one host on
+ * standby and wake it, and needs the signed request (operator or admin) that names it. */
 #ifndef SKEIN_AGENT_CORE_GATE_H
 #define SKEIN_AGENT_CORE_GATE_H
 
@@ -40,7 +41,8 @@ enum gate_verb {
     GATE_ORDER_REMOVE,
     GATE_PAUSE,
     GATE_RESUME,
-    GATE_ROLLBACK
+    GATE_ROLLBACK,
+    GATE_DRILL
 };
 
 const char *gate_verb_name(enum gate_verb v); /* "approve" */
@@ -54,7 +56,7 @@ struct gate_vote {
     msec issued_at, expires_at;
     char plan[PLAN_ID_SIZE], digest[HASH_HEX_SIZE]; /* all but migrate */
     bool rollback;                                  /* approve: putting things back included */
-    char vm[256], uuid[UUID_SIZE], to[256];         /* migrate */
+    char vm[256], uuid[UUID_SIZE], to[256];         /* migrate; drill: to, the host */
     char parameters[GATE_PARAMETERS_MAX];           /* migrate: how, as JSON; "": as is best */
     char reason[GATE_REASON_MAX];                   /* may be empty */
     char ticket[GATES_TICKET_MAX + 1];              /* approve; may be empty */
@@ -101,6 +103,9 @@ bool gate_rule_tags(const struct gate_rule *rule, const Skein__VmDetail *vm);
 int gate_judge(const struct gate_rules *rules, const struct gate_facts *facts,
                const struct plan_body *body, const struct gate_vote *votes, size_t n, msec wall,
                struct gate_verdict *ret, struct err *err);
+
+/* Is it nothing but this host's sleep and wake, or its wake alone? */
+bool gate_is_drill(const struct plan_body *body, const char *host);
 
 /* May moves of this plan begin at wall, by the rules' windows? begun: the plan has (whoever acts
  * cannot tell, and says yes). 0, or ERR_UNAVAILABLE, which passes with time. */

@@ -173,6 +173,10 @@ void gossip_step(struct gossip *g, const struct gossip_event *event, msec now,
     case GOSSIP_LEAVE:
         leave(g);
         break;
+    case GOSSIP_RETURN:
+        g->left = false;
+        spread_return(g);
+        break;
     }
     if (g->rings_changed)
         links_choose(g);

@@ -134,6 +134,7 @@ enum gossip_event_kind {
     GOSSIP_USED,      /* host: a request or an answer went over its link, either way */
     GOSSIP_DEMAND,    /* host: a link is wanted for a request */
     GOSSIP_LEAVE,     /* say goodbye */
+    GOSSIP_RETURN,    /* here again, after a goodbye */
 };
 
 struct gossip_event {

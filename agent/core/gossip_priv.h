@@ -254,6 +254,7 @@ void spread_take(struct gossip *g, struct gossip_link *from, struct gossip_item 
 void spread_message(struct gossip *g, struct gossip_link *l, const struct gossip_message *m);
 void spread_rumour(struct gossip *g, const struct gossip_link *from, struct gossip_item *item,
                    msec born);
+void spread_return(struct gossip *g); /* say that this host is here, though it had left */
 void spread_own(struct gossip *g, struct gossip_item *item); /* takes the reference */
 void spread_sync(struct gossip *g, struct gossip_link *l);
 void spread_tick(struct gossip *g);

@@ -116,6 +116,11 @@ static void announce(struct gossip *g, uint64_t incarnation, uint32_t epoch)
     spread_rumour(g, NULL, g->own, g->now);
 }
 
+void spread_return(struct gossip *g)
+{
+    announce(g, g->own->incarnation, g->own->epoch + 1);
+}
+
 /* Somebody says something newer of this host than it said itself. */
 static void hear_of_self(struct gossip *g, const struct gossip_item *item)
 {

@@ -59,8 +59,13 @@ enum hv_kind {
                    * likewise */
     HV_AUTOSTART, /* destination: a VM that arrived starts with its host, as it did where it came
                    * from: libvirt does not carry that over. Refuses unless it is active here */
+    HV_STANDBY,   /* this host goes to sleep; refuses while a VM is active here. OK: it was ordered,
+                   * or   is over */
+    HV_WAKE,      /* wakes move.to, whose card is mac, by this host's means; OK: it was ordered */
     HV_KINDS
 };
+
+#define HV_MAC_SIZE 24 /* "52:54:00:12:34:56" */
 
 /* hv_seen's reason of a VM that a migration has paused; of both ends of one that was switched to
  * post-copy; and of both ends of one that broke after that. */
@@ -122,8 +127,9 @@ struct hv_findings {
 struct hv_job {
     uint64_t id;
     enum hv_kind kind;
-    struct hv_move move; /* all kinds but OBSERVE */
-    Skein__VmDetail *vm; /* ADMIT: what will arrive; owned by the job */
+    struct hv_move move;   /* all kinds but OBSERVE; of STANDBY and WAKE only to */
+    char mac[HV_MAC_SIZE]; /* WAKE; "": not known */
+    Skein__VmDetail *vm;   /* ADMIT: what will arrive; owned by the job */
 };
 
 struct hv_result {

@@ -26,7 +26,8 @@ static void add_plan(struct lessons *l, const struct plan *p)
         bool measured = r != NULL && r->state == SKEIN__ACTION_STATE__ACTION_SUCCEEDED &&
                         r->has_transferred_mib && r->has_downtime_ms && r->started_at_ms != 0 &&
                         r->ended_at_ms > r->started_at_ms;
-        if (!measured || p->body->moves[i].how.mode == MIGRATE_OFFLINE)
+        if (!measured || p->body->moves[i].how.mode == MIGRATE_OFFLINE ||
+            plan_move_is_power(&p->body->moves[i]))
             continue;
         ARRAY_RESERVE(l->items, l->cap, l->n + 1);
         l->items[l->n++] = (struct lesson){.move = &p->body->moves[i],

@@ -222,6 +222,11 @@ void membership_leave(struct membership *m, struct step *s)
     feed(m, s, &(struct gossip_event){.kind = GOSSIP_LEAVE});
 }
 
+void membership_return(struct membership *m, struct step *s)
+{
+    feed(m, s, &(struct gossip_event){.kind = GOSSIP_RETURN});
+}
+
 uint64_t membership_incarnation(const struct membership *m, const struct node_conf *conf)
 {
     return m->gossip != NULL ? gossip_own(m->gossip)->incarnation : conf->incarnation;

@@ -31,6 +31,7 @@ void membership_tell(struct membership *m, struct step *s, const Skein__HostSumm
 void membership_used(struct membership *m, struct step *s, const char *host);
 void membership_reach(struct membership *m, struct step *s, const char *host);
 void membership_leave(struct membership *m, struct step *s);
+void membership_return(struct membership *m, struct step *s); /* after a goodbye */
 
 /* The incarnation under which this host speaks: later than any life of it that the mesh knows. */
 uint64_t membership_incarnation(const struct membership *m, const struct node_conf *conf);

@@ -39,6 +39,7 @@ struct node {
     bool hypervisor_ok;
     uint8_t bulletin[HASH_SIZE]; /* digest of the last that was learnt */
     struct hv_clock clock;       /* of the hypervisors' world */
+    bool away;                   /* it has left the mesh, to sleep */
 };
 
 static void news_arrived(void *arg, struct step *s, const Skein__HostSummary *summary, msec age);
@@ -149,9 +150,10 @@ static void complete_summary(struct node *node, struct step *s, Skein__HostSumma
     summary->has_sequence = 1;
     summary->sequence = ++node->sequence;
     summary->has_state = 1;
-    summary->state = membership_cloned(node->membership, s->conf)
-                         ? SKEIN__HOST_STATE__HOST_QUARANTINE
-                         : admin_host_state(state_admin(node->state), s->conf->host);
+    summary->state =
+        membership_cloned(node->membership, s->conf) ? SKEIN__HOST_STATE__HOST_QUARANTINE
+        : exec_is_sleeping(node->exec)               ? SKEIN__HOST_STATE__HOST_STANDBY
+                                       : admin_host_state(state_admin(node->state), s->conf->host);
     summary->has_in_flight = 1;
     summary->in_flight = (uint32_t)(exec_active(node->exec) + reserve_count(node->reserve));
     summary->has_hypervisor_ok = 1;
@@ -223,6 +225,16 @@ static Skein__HostSummary *own_summary(struct node *node, struct step *s)
     return summary;
 }
 
+static void tell_summary(struct node *node, struct step *s, const Skein__HostSummary *summary,
+                         bool urgent)
+{
+    /* Not all hosts at the same moment, though all were started at once. */
+    msec early = (msec)(step_random(s) % (uint64_t)(s->conf->summary_every / 8 + 1));
+    node->summary_at = s->now.mono + s->conf->summary_every - early;
+    news_told(&node->news, summary, urgent, s->now.mono);
+    membership_tell(node->membership, s, summary, urgent);
+}
+
 /* To everybody: at once what is important, the rest when it is due. */
 static void tell(struct node *node, struct step *s)
 {
@@ -232,13 +244,15 @@ static void tell(struct node *node, struct step *s)
     node->look_at = s->now.mono + LOOK_EVERY_MS;
     Skein__HostSummary *summary = own_summary(node, s);
     bool urgent = news_is_important(&node->news, summary, s->now.mono);
-    if (urgent || due) {
-        /* Not all hosts at the same moment, though all were started at once. */
-        msec early = (msec)(step_random(s) % (uint64_t)(s->conf->summary_every / 8 + 1));
-        node->summary_at = s->now.mono + s->conf->summary_every - early;
-        news_told(&node->news, summary, urgent, s->now.mono);
-        membership_tell(node->membership, s, summary, urgent);
-    }
+    if (urgent || due)
+        tell_summary(node, s, summary, urgent);
+    skein__host_summary__free_unpacked(summary, NULL);
+}
+
+static void tell_at_once(struct node *node, struct step *s)
+{
+    Skein__HostSummary *summary = own_summary(node, s);
+    tell_summary(node, s, summary, true);
     skein__host_summary__free_unpacked(summary, NULL);
 }
 
@@ -393,6 +407,19 @@ static void look_asked(struct node *node, struct step *s, const char *from,
     reserve_look(node->reserve, s, from, request->id, look, journal);
 }
 
+static void reserve_asked(struct node *node, struct step *s, const char *from,
+                          const Skein__Request *request)
+{
+    struct err err;
+    if (!exec_is_closed(node->exec)) {
+        reserve_request(node->reserve, s, from, request->id, request->reserve);
+        exec_arrivals(node->exec, reserve_count(node->reserve));
+        return;
+    }
+    err_set(&err, ERR_UNAVAILABLE, "%s goes to sleep", s->conf->host);
+    effect_reply(s, from, request->id, NULL, &err);
+}
+
 static void request_received(struct node *node, struct step *s, const char *from,
                              const Skein__Request *request)
 {
@@ -408,7 +435,7 @@ static void request_received(struct node *node, struct step *s, const char *from
         confirm_asked(node, s, from, request);
         break;
     case SKEIN__REQUEST__KIND_RESERVE:
-        reserve_request(node->reserve, s, from, request->id, request->reserve);
+        reserve_asked(node, s, from, request);
         break;
     case SKEIN__REQUEST__KIND_RELEASE:
         reserve_release(node->reserve, s, from, request->id, request->release);
@@ -527,6 +554,7 @@ static void tick(struct node *node, struct step *s)
     membership_tick(node->membership, s);
     observe_and_tell(node, s);
     reserve_tick(node->reserve, s);
+    exec_arrivals(node->exec, reserve_count(node->reserve));
     exec_tick(node->exec, s);
     duty_tick(node->duty, s, node->view, node->state);
     api_tick(node->api, &context);
@@ -625,6 +653,22 @@ static void dispatch(struct node *node, struct step *s, const struct event *even
     }
 }
 
+/* Goodbye before it sleeps, so that nobody takes it for dead; and back. */
+static void follow_sleep(struct node *node, struct step *s)
+{
+    bool away = exec_is_away(node->exec);
+    if (away == node->away)
+        return;
+    node->away = away;
+    if (away) {
+        tell_at_once(node, s);
+        membership_leave(node->membership, s);
+    } else {
+        membership_return(node->membership, s);
+        node->look_at = node->observe_at = s->now.mono;
+    }
+}
+
 /* What a module sends to its own host comes back as a frame, without a network. Returns the frame
  * taken out of the effects, or NULL when there is none from index *i on. */
 static Skein__Frame *take_own(const struct node *node, struct effects *out, size_t *i)
@@ -661,6 +705,7 @@ void node_step(struct node *node, const struct event *event, struct moment now, 
         frame_received(node, &s, node->conf->host, own);
         skein__frame__free_unpacked(own, NULL);
     }
+    follow_sleep(node, &s);
     if (node->named[0] != '\0') /* not while the membership is at work */
         membership_reach(node->membership, &s, node->named);
     node->named[0] = '\0';

@@ -241,8 +241,8 @@ static int check_item(const struct plan *p, const struct plan_item *i, struct er
         return 0;
     const Skein__Permit *permit = i->permit;
     if (strcmp(permit->plan, p->body->id) != 0 || strcmp(permit->action, m->id) != 0 ||
-        strcmp(permit->digest, p->body->digest) != 0 || strcmp(permit->source, m->from) != 0 ||
-        strcmp(permit->destination, m->to) != 0)
+        strcmp(permit->digest, p->body->digest) != 0 ||
+        !plan_move_permits(m, permit->source, permit->destination))
         return err_set(err, ERR_INTERNAL, "action %s has a permit of something else", m->id);
     return 0;
 }

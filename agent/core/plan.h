@@ -20,9 +20,12 @@
 #define PLAN_MOVES_MAX 1000
 #define PLAN_ACTION_ID_MAX 64
 
-/* An action of a body. This version carries out migrations over TLS, and refuses bodies that ask
- * for anything else. Strings are owned by the body. */
+/* An action of a body. This version carries out migrations over TLS, puts hosts on standby and
+ * wakes them, and refuses bodies that ask for anything else. Only migrations go from one host to
+ * another: of the others from and to are the host, vm is its name, and uuid is "". Strings are
+ * owned by the body. */
 struct plan_move {
+    enum plan_action_type type; /* PLAN_MIGRATE, PLAN_STANDBY, PLAN_WAKE */
     char *id, *vm, *uuid, *from, *to, *reason;
     unsigned step; /* from 0; a step begins when the earlier ones have ended */
     struct migration_choice how;
@@ -50,6 +53,13 @@ int plan_body_parse(const uint8_t *bytes, size_t len, struct plan_body **ret, st
 void plan_body_free(struct plan_body *b);
 DEFINE_CLEANUP(struct plan_body, plan_body_free)
 const struct plan_move *plan_body_move(const struct plan_body *b, const char *action);
+bool plan_move_is_power(const struct plan_move *m);    /* standby or wake: of a host, not of a VM */
+const char *plan_move_what(const struct plan_move *m); /* "VM" or "host", before its name */
+/* Are both about one VM, or both about one host's power? */
+bool plan_move_same_subject(const struct plan_move *a, const struct plan_move *b);
+/* Who acts under a permit: of a migration the VM's host; of standby the host itself; a host is
+ * woken by any other, whom the planner chooses. */
+bool plan_move_permits(const struct plan_move *m, const char *source, const char *destination);
 /* The same VMs from and to the same hosts, in any order, for the same policy. */
 bool plan_body_same_moves(const struct plan_body *a, const struct plan_body *b);
 

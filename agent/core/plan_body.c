@@ -116,18 +116,45 @@ static int read_names(const struct place *at, struct plan_move *m, struct err *e
     return 0;
 }
 
-static int read_move(const struct place *at, unsigned step, struct plan_move *m, struct err *err)
+static int read_host(const struct place *at, struct plan_move *m, struct err *err)
 {
-    m->step = step;
+    if (get_name(at, "id", PLAN_ACTION_ID_MAX - 1, &m->id, err) < 0 ||
+        get_name(at, "host", CODEC_NAME_MAX, &m->to, err) < 0)
+        return -(int)err->code;
+    const char *reason = json_string_value(json_object_get(at->object, "reason"));
+    m->from = xstrdup(m->to);
+    m->vm = xstrdup(m->to);
+    m->uuid = xstrdup("");
+    m->reason = xstrdup(reason != NULL ? reason : "");
+    return 0;
+}
+
+static int read_type(const struct place *at, struct plan_move *m, struct err *err)
+{
+    static const enum plan_action_type types[] = {PLAN_MIGRATE, PLAN_STANDBY, PLAN_WAKE};
+
     const char *type = json_string_value(json_object_get(at->object, "type"));
     if (type == NULL)
         return err_set(err, ERR_INVALID, "%s.type: text is missing", at->path);
-    if (strcmp(type, "migrate") != 0)
-        return err_set(err, ERR_UNSUPPORTED, "%s.type: \"%s\" is not carried out by this version",
-                       at->path, type);
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+        if (strcmp(type, plan_action_type_name(types[i])) == 0) {
+            m->type = types[i];
+            return 0;
+        }
+    return err_set(err, ERR_UNSUPPORTED, "%s.type: \"%s\" is not carried out by this version",
+                   at->path, type);
+}
+
+static int read_move(const struct place *at, unsigned step, struct plan_move *m, struct err *err)
+{
     struct place parameters, estimate;
-    if (read_names(at, m, err) < 0 || get_object(at, "parameters", &parameters, err) < 0 ||
-        read_parameters(&parameters, m, err) < 0 ||
+    m->step = step;
+    if (read_type(at, m, err) < 0)
+        return -(int)err->code;
+    bool power = plan_move_is_power(m);
+    if ((power ? read_host(at, m, err) : read_names(at, m, err)) < 0 ||
+        get_object(at, "parameters", &parameters, err) < 0 ||
+        (!power && read_parameters(&parameters, m, err) < 0) ||
         get_object(at, "estimate", &estimate, err) < 0 || read_estimate(&estimate, m, err) < 0)
         return -(int)err->code;
     return 0;
@@ -140,9 +167,10 @@ static int check_unique(const struct plan_body *b, const struct place *at, struc
         const struct plan_move *m = &b->moves[i];
         if (strcmp(m->id, last->id) == 0)
             return err_set(err, ERR_INVALID, "%s.id: \"%s\" is there twice", at->path, last->id);
-        if (m->step == last->step && strcmp(m->uuid, last->uuid) == 0)
-            return err_set(err, ERR_INVALID, "%s: VM %s moves twice in one step", at->path,
-                           last->vm);
+        if (m->step == last->step && plan_move_same_subject(m, last))
+            return err_set(err, ERR_INVALID, "%s: %s %s %s twice in one step", at->path,
+                           plan_move_what(last), last->vm,
+                           plan_move_is_power(last) ? "is switched" : "moves");
     }
     return 0;
 }
@@ -252,11 +280,35 @@ const struct plan_move *plan_body_move(const struct plan_body *b, const char *ac
     return NULL;
 }
 
+bool plan_move_is_power(const struct plan_move *m)
+{
+    return m->type == PLAN_STANDBY || m->type == PLAN_WAKE;
+}
+
+const char *plan_move_what(const struct plan_move *m)
+{
+    return plan_move_is_power(m) ? "host" : "VM";
+}
+
+bool plan_move_same_subject(const struct plan_move *a, const struct plan_move *b)
+{
+    if (plan_move_is_power(a) != plan_move_is_power(b))
+        return false;
+    return plan_move_is_power(a) ? strcmp(a->to, b->to) == 0 : strcmp(a->uuid, b->uuid) == 0;
+}
+
+bool plan_move_permits(const struct plan_move *m, const char *source, const char *destination)
+{
+    if (strcmp(destination, m->to) != 0)
+        return false;
+    return m->type == PLAN_WAKE ? strcmp(source, m->to) != 0 : strcmp(source, m->from) == 0;
+}
+
 static bool has_move(const struct plan_body *b, const struct plan_move *m)
 {
     for (size_t i = 0; i < b->n_moves; i++) {
         const struct plan_move *o = &b->moves[i];
-        if (strcmp(o->uuid, m->uuid) == 0 && strcmp(o->from, m->from) == 0 &&
+        if (o->type == m->type && strcmp(o->uuid, m->uuid) == 0 && strcmp(o->from, m->from) == 0 &&
             strcmp(o->to, m->to) == 0)
             return true;
     }

@@ -224,6 +224,7 @@ static json_t *move_json(const struct plan *p, const struct plan_item *i)
 {
     const struct plan_move *m = i->move;
     json_t *o = result_json(i);
+    json_object_set_new(o, "type", json_string(plan_action_type_name(m->type)));
     json_object_set_new(o, "vm", json_string(m->vm));
     json_object_set_new(o, "uuid", json_string(m->uuid));
     json_object_set_new(o, "from", json_string(m->from));
@@ -233,7 +234,10 @@ static json_t *move_json(const struct plan *p, const struct plan_item *i)
     json_object_set_new(o, "mode", json_string(migrate_mode_name(m->how.mode)));
     migration_write(&m->how, o);
     set_approvers(p, o);
-    set_virsh(m, o);
+    if (plan_move_is_power(m))
+        json_object_set_new(o, "virsh", json_null()); /* there is no such command */
+    else
+        set_virsh(m, o);
     set_failure(i, o);
     json_object_set_new(o, "predicted",
                         json_pack("{s:I, s:I, s:I}", "duration_ms", (json_int_t)m->estimate_ms,

@@ -190,9 +190,19 @@ static json_t *power_part(const Skein__HostSummary *s, const Skein__HostCapabili
             json_array_append_new(curve, canon_milli(c->curve_milliwatts[i]));
         json_object_set_new(o, "curve_watts", curve);
     }
-    put_bool(o, "can_wake", c->has_can_wake, c->can_wake);
     put_bool(o, "standby_allowed", c->has_standby_allowed, c->standby_allowed);
     return o;
+}
+
+/* That it wakes counts when it was seen. One that sleeps is tried in any case. */
+static void put_wake(json_t *o, const Skein__HostCapability *c, const Skein__HostPower *p,
+                     const struct moment *now)
+{
+    bool known = c != NULL && c->has_can_wake;
+    bool proven = p != NULL && (p->proof_ms != 0 || p->asleep);
+    put_bool(o, "can_wake", known, known && c->can_wake && proven);
+    put_time(o, "last_wake_proof", p != NULL && p->proof_ms != 0,
+             p != NULL ? in_world(now, p->proof_ms) : 0);
 }
 
 static void put_hugepages(json_t *o, const Skein__HostCapability *c)
@@ -279,6 +289,16 @@ static bool is_here(const struct view_host *host, const struct step *s)
     return view_fresh(host, s->now, s->conf->stale_after) && (!host->gone || host->linked);
 }
 
+bool snapshot_sleeps(const struct view_host *host, const struct state *state, const struct step *s)
+{
+    if (is_here(host, s))
+        return false;
+    if (host->summary != NULL)
+        return host->summary->has_state && host->summary->state == SKEIN__HOST_STATE__HOST_STANDBY;
+    const Skein__HostPower *p = state != NULL ? state_power(state, host->name) : NULL;
+    return p != NULL && p->asleep;
+}
+
 /* Is this a state that people order? */
 static bool is_ordered(const Skein__HostSummary *summary)
 {
@@ -294,7 +314,7 @@ static const char *state_text(const struct view_host *host, const struct state *
                               const struct step *s)
 {
     if (!is_here(host, s))
-        return "offline";
+        return snapshot_sleeps(host, state, s) ? "standby" : "offline";
     if (host->cloned)
         return "quarantine";
     const Skein__HostAdmin *admin =
@@ -308,14 +328,20 @@ static const char *state_text(const struct view_host *host, const struct state *
 
 json_t *snapshot_host(const struct view_host *host, const struct state *state, const struct step *s)
 {
-    const Skein__HostSummary *summary = host->summary;
-    const Skein__HostCapability *capability = host->capability;
+    const Skein__HostPower *sleep = state != NULL ? state_power(state, host->name) : NULL;
+    const Skein__HostDetail *kept = sleep != NULL && sleep->asleep ? sleep->detail : NULL;
+    const Skein__HostSummary *summary =
+        host->summary == NULL && kept != NULL ? kept->summary : host->summary;
+    const Skein__HostCapability *capability =
+        host->capability == NULL && kept != NULL ? kept->capability : host->capability;
     json_t *o = json_object();
     put_text(o, "name", host->name);
     put_bool(o, "voter", true, is_voter(s->conf, host->name));
     put_text(o, "state", state_text(host, state, s));
     put_part(o, "cpu", cpu_part(summary, capability));
-    put_part(o, "power", power_part(summary, capability));
+    json_t *power = power_part(summary, capability);
+    put_wake(power, capability, sleep, &s->now);
+    put_part(o, "power", power);
     if (summary != NULL) {
         put_time(o, "observed_at", summary->has_observed_at_ms,
                  in_world(&s->now, summary->observed_at_ms));
@@ -416,7 +442,8 @@ static void history_add(struct history *h, const struct plan *plan, const struct
     bool human = strcmp(plan->body->class, "user") == 0;
     for (size_t i = 0; i < plan->body->n_moves; i++) {
         const Skein__ActionReport *report = plan->items[i].report;
-        if (report == NULL || report->state != SKEIN__ACTION_STATE__ACTION_SUCCEEDED)
+        if (report == NULL || report->state != SKEIN__ACTION_STATE__ACTION_SUCCEEDED ||
+            plan_move_is_power(plan->items[i].move))
             continue;
         ARRAY_RESERVE(h->items, h->cap, h->n + 1);
         uint64_t ended = in_world(now, report->ended_at_ms);
@@ -561,8 +588,15 @@ static json_t *vms_list(const struct view *view, const struct state *state,
 static json_t *hosts_list(const struct view *view, const struct state *state, const struct step *s)
 {
     json_t *list = json_array();
+    Skein__HostPower *const *powers;
     for (size_t i = 0; i < view_count(view); i++)
         json_array_append_new(list, snapshot_host(view_at(view, i), state, s));
+    /* Those that sleep since before this agent knew anybody. */
+    for (size_t i = state != NULL ? state_powers(state, &powers) : 0; i-- > 0;) {
+        const struct view_host unseen = {.name = powers[i]->host};
+        if (powers[i]->asleep && view_find(view, powers[i]->host) == NULL)
+            json_array_append_new(list, snapshot_host(&unseen, state, s));
+    }
     return list;
 }
 
@@ -574,7 +608,8 @@ static json_t *in_flight_list(const struct state *state)
     for (size_t i = 0; i < n; i++) {
         for (size_t k = 0; k < plans[i]->body->n_moves; k++) {
             const struct plan_item *item = &plans[i]->items[k];
-            if (!plan_state_running(plans[i]->state) || !plan_item_live(item))
+            if (!plan_state_running(plans[i]->state) || !plan_item_live(item) ||
+                plan_move_is_power(item->move))
                 continue;
             const struct plan_move *m = item->move;
             json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "vm", m->uuid,
@@ -594,7 +629,11 @@ static json_t *waiting_list(const struct state *state)
     size_t n = state != NULL ? state_plans(state, &plans) : 0;
     for (size_t i = 0; i < n; i++) {
         const struct plan_body *body = plans[i]->body;
-        if (plans[i]->state != SKEIN__PLAN_STATE__PLAN_PENDING_APPROVAL || body->policy[0] == '\0')
+        bool power = false; /* its moves alone would not be that plan */
+        for (size_t k = 0; k < body->n_moves; k++)
+            power = power || plan_move_is_power(&body->moves[k]);
+        if (plans[i]->state != SKEIN__PLAN_STATE__PLAN_PENDING_APPROVAL ||
+            body->policy[0] == '\0' || power)
             continue;
         json_t *moves = json_array();
         for (size_t k = 0; k < body->n_moves; k++)

@@ -23,6 +23,9 @@ struct state;
 json_t *snapshot_make(const struct view *view, const struct state *state, const struct step *s,
                       uint64_t seed);
 
+/* Does it sleep, by its own last word, or (where nobody here has heard it) by what was agreed on?
+ */
+bool snapshot_sleeps(const struct view_host *host, const struct state *state, const struct step *s);
 /* One host or VM as the snapshot shows it; new references. */
 json_t *snapshot_host(const struct view_host *host, const struct state *state,
                       const struct step *s);

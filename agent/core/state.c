@@ -34,6 +34,7 @@ static void clear(struct state *st)
         skein__vote__free_unpacked(st->orders[i], NULL);
     free(st->orders);
     state_drop_roots(st);
+    state_power_clear(st);
     free(st->plans);
     free(st->requests);
     free(st->used);

@@ -120,6 +120,11 @@ int state_check_roots(const struct state *st, const struct trust_roots *roots, m
                       struct err *err);
 Skein__Roots *state_roots_message(const struct trust_roots *roots); /* new */
 
+/* What is known of a host's sleep; NULL: it was never put on standby. All of them, sorted by host.
+ */
+const Skein__HostPower *state_power(const struct state *st, const char *host);
+size_t state_powers(const struct state *st, Skein__HostPower *const **ret);
+
 /* The newest signed heads of the hosts' audit logs, sorted by host. */
 size_t state_heads(const struct state *st, Skein__AuditHead *const **ret);
 

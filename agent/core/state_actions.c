@@ -38,8 +38,8 @@ static int check_permit_plan(const struct state *st, const struct plan *p,
     if (state_judge(st, p, st->last.at, err) < 0 || state_gate_when(st, p, st->last.at, err) < 0 ||
         state_gate_canary(st, p, i, st->last.at, err) < 0)
         return -(int)err->code;
-    if (strcmp(t->digest, p->body->digest) != 0 || strcmp(t->source, i->move->from) != 0 ||
-        strcmp(t->destination, i->move->to) != 0)
+    if (strcmp(t->digest, p->body->digest) != 0 ||
+        !plan_move_permits(i->move, t->source, t->destination))
         return err_set(err, ERR_INVALID, "permit: not of plan %s, action %s", p->body->id,
                        i->move->id);
     if (i->move->step != plan_step(p))
@@ -157,6 +157,8 @@ static Skein__ActionReport *keep_report(const struct state *st, const Skein__Act
                                         const struct plan_item *i)
 {
     Skein__ActionReport *copy = (Skein__ActionReport *)codec_copy(&r->base);
+    if (copy->host != NULL) /* kept elsewhere */
+        skein__host_detail__free_unpacked(TAKE_PTR(copy->host), NULL);
     if (!copy->has_started_at_ms && i->report != NULL && i->report->has_started_at_ms) {
         copy->has_started_at_ms = 1;
         copy->started_at_ms = i->report->started_at_ms;
@@ -191,7 +193,8 @@ int state_apply_report(struct state *st, const Skein__ActionReport *r, struct er
     if (i->report != NULL)
         skein__action_report__free_unpacked(i->report, NULL);
     i->report = kept;
-    if (r->state == SKEIN__ACTION_STATE__ACTION_SUCCEEDED)
+    if (r->state == SKEIN__ACTION_STATE__ACTION_SUCCEEDED && !plan_move_is_power(i->move))
         admin_moved(st->admin, p, i->move);
+    state_power_reported(st, i->move, r);
     return 0;
 }

@@ -54,6 +54,7 @@ Skein__StateImage *state_image(const struct state *st)
     m->heads = xcalloc(st->n_heads, sizeof(Skein__AuditHead *));
     for (size_t i = 0; i < st->n_heads; i++)
         m->heads[m->n_heads++] = (Skein__AuditHead *)codec_copy(&st->heads[i]->base);
+    state_power_image(st, m);
     return m;
 }
 
@@ -137,7 +138,7 @@ static int restore_rest(struct state *st, const Skein__StateImage *m, struct err
     for (size_t i = 0; i < m->n_heads; i++)
         if (state_apply_head(st, m->heads[i], err) < 0)
             return err_wrap(err, "heads[%zu]", i);
-    return 0;
+    return state_power_restore(st, m, err);
 }
 
 int state_restore(struct state *st, const Skein__StateImage *image, struct err *err)

@@ -20,9 +20,10 @@ static int check_vms_free(const struct state *st, const struct plan *p, struct e
             continue;
         for (size_t k = 0; k < p->body->n_moves; k++)
             for (size_t j = 0; j < o->body->n_moves; j++)
-                if (strcmp(p->body->moves[k].uuid, o->body->moves[j].uuid) == 0)
-                    return err_set(err, ERR_CONFLICT, "VM %s is part of plan %s, which is %s",
-                                   p->body->moves[k].vm, o->body->id, plan_state_name(o->state));
+                if (plan_move_same_subject(&p->body->moves[k], &o->body->moves[j]))
+                    return err_set(err, ERR_CONFLICT, "%s %s is part of plan %s, which is %s",
+                                   plan_move_what(&p->body->moves[k]), p->body->moves[k].vm,
+                                   o->body->id, plan_state_name(o->state));
     }
     return 0;
 }
@@ -51,7 +52,7 @@ static int check_put(const struct state *st, const Skein__PlanPut *put, struct e
 static bool has_moved(const struct plan *p, const struct plan_move *back)
 {
     for (size_t i = 0; i < p->body->n_moves; i++)
-        if (strcmp(p->body->moves[i].uuid, back->uuid) == 0 &&
+        if (!plan_move_is_power(back) && strcmp(p->body->moves[i].uuid, back->uuid) == 0 &&
             strcmp(p->body->moves[i].from, back->to) == 0 &&
             plan_item_state(&p->items[i]) == SKEIN__ACTION_STATE__ACTION_SUCCEEDED)
             return true;
@@ -94,22 +95,30 @@ static int check_asked(const struct state *st, const struct plan *p, const Skein
         return err_set(err, ERR_EXPIRED, "the request of %s has expired", r->vote->person);
     if (r->rolls_back != NULL)
         return 0;
-    if (p->body->n_moves != 1 || strcmp(p->body->moves[0].uuid, r->uuid) != 0 ||
+    if (r->drill && gate_is_drill(p->body, r->to))
+        return 0;
+    if (r->drill || p->body->n_moves != 1 || strcmp(p->body->moves[0].uuid, r->uuid) != 0 ||
         strcmp(p->body->moves[0].to, r->to) != 0)
         return err_set(err, ERR_DENIED, "plan %s is not what %s asked for", p->body->id,
                        r->vote->person);
     return 0;
 }
 
-/* The classes user and rollback, and a person's request, belong together. */
+/* What class of plan answers this request. */
+static const char *class_for(const Skein__RequestRecord *r)
+{
+    return r->rolls_back != NULL ? "rollback" : r->drill ? "drill" : "user";
+}
+
+/* The classes user, rollback and drill, and a person's request, belong together. */
 static int attach_request(struct state *st, struct plan *p, struct err *err)
 {
-    bool user = strcmp(p->body->class, "user") == 0;
+    bool asked = strcmp(p->body->class, "user") == 0 || strcmp(p->body->class, "drill") == 0;
     bool rollback = strcmp(p->body->class, "rollback") == 0;
     Skein__RequestRecord *r = state_find_request(st, p->put->request);
-    if (!user && !rollback && p->put->request == NULL)
+    if (!asked && !rollback && p->put->request == NULL)
         return 0;
-    bool fits = r != NULL && (r->rolls_back != NULL ? rollback : user);
+    bool fits = r != NULL && strcmp(class_for(r), p->body->class) == 0;
     if (!fits || !state_request_open(r))
         return err_set(err, ERR_DENIED, "plan %s: class %s, but %s", p->body->id, p->body->class,
                        r == NULL ? "there is no such request"

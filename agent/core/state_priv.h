@@ -1,6 +1,7 @@
 /* state_priv.h - what the parts of the replicated state share: state.c (lookups, applying),
  * state_plans.c (plans made and changed), state_votes.c (people's commands), state_actions.c
- * (permits and reports), state_audit.c (heads of the audit logs), state_image.c. Not for others. */
+ * (permits and reports), state_power.c (hosts that sleep), state_audit.c (heads of the audit logs),
+ * state_image.c. Not for others. */
 #ifndef SKEIN_AGENT_CORE_STATE_PRIV_H
 #define SKEIN_AGENT_CORE_STATE_PRIV_H
 
@@ -25,7 +26,9 @@ struct state {
     size_t n_heads, cap_heads;
     Skein__Vote **orders; /* oldest first */
     size_t n_orders, cap_orders;
-    struct trust *agreed; /* owned; NULL: nothing is agreed on */
+    struct trust *agreed;     /* owned; NULL: nothing is agreed on */
+    Skein__HostPower **power; /* sorted by host */
+    size_t n_power, cap_power;
     struct state_change last;
 };
 
@@ -83,6 +86,15 @@ int state_trust(const struct state *st, const struct trust **ret, struct err *er
 
 int state_apply_permit(struct state *st, const Skein__Permit *t, struct err *err);
 int state_apply_report(struct state *st, const Skein__ActionReport *r, struct err *err);
+
+/* ---- state_power.c ---- */
+
+/* What an action's report, just taken, says of a host's sleep; others change nothing. */
+void state_power_reported(struct state *st, const struct plan_move *m,
+                          const Skein__ActionReport *r);
+void state_power_clear(struct state *st);
+void state_power_image(const struct state *st, Skein__StateImage *m);
+int state_power_restore(struct state *st, const Skein__StateImage *m, struct err *err);
 
 /* ---- state_audit.c ---- */
 

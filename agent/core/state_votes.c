@@ -31,7 +31,7 @@ static size_t read_votes(const struct plan *p, struct gate_vote votes[GATE_VOTES
     for (size_t i = 0; i < p->n_votes; i++) {
         const Skein__Vote *r = p->votes[i];
         struct gate_vote v = {.roles = r->roles, .expires_at = (msec)r->expires_at_ms};
-        for (int verb = GATE_APPROVE; verb <= GATE_ROLLBACK; verb++)
+        for (int verb = GATE_APPROVE; verb <= GATE_DRILL; verb++)
             if (strcmp(r->verdict, gate_verb_name((enum gate_verb)verb)) == 0)
                 v.verb = (enum gate_verb)verb;
         v.rollback = r->rollback != 0;
@@ -217,6 +217,7 @@ static int apply_request(struct state *st, const struct gate_vote *v,
     r.to = (char *)v->to;
     r.parameters = v->parameters[0] != '\0' ? (char *)v->parameters : NULL;
     r.rolls_back = v->verb == GATE_ROLLBACK ? (char *)v->plan : NULL;
+    r.has_drill = r.drill = v->verb == GATE_DRILL;
     ARRAY_RESERVE(st->requests, st->cap_requests, st->n_requests + 1);
     st->requests[st->n_requests++] = (Skein__RequestRecord *)codec_copy(&r.base);
     skein__vote__free_unpacked(r.vote, NULL);
@@ -245,6 +246,7 @@ static bool vote_in_time(const struct plan *p, enum gate_verb verb)
     case GATE_ORDER:
     case GATE_ORDER_REMOVE:
     case GATE_ROLLBACK:
+    case GATE_DRILL:
         break;
     }
     return false;
@@ -265,7 +267,8 @@ static int check_vote(const struct plan *p, const struct gate_vote *v, struct er
         const Skein__Vote *o = p->votes[i];
         bool same = strcmp(o->person, v->person) == 0 || strcmp(o->key, v->key) == 0;
         bool asked = strcmp(o->verdict, gate_verb_name(GATE_MIGRATE)) == 0 ||
-                     strcmp(o->verdict, gate_verb_name(GATE_ROLLBACK)) == 0;
+                     strcmp(o->verdict, gate_verb_name(GATE_ROLLBACK)) == 0 ||
+                     strcmp(o->verdict, gate_verb_name(GATE_DRILL)) == 0;
         if (same && asked)
             return err_set(err, ERR_DENIED, "plan %s: %s asked for it and does not approve it",
                            p->body->id, v->person);
@@ -332,7 +335,7 @@ static int apply_plan_command(struct state *st, const struct trust_command *c,
         return state_apply_order(st, &v, c->command, envelope, err);
     if (v.verb == GATE_ORDER_REMOVE)
         return state_apply_order_remove(st, &v, err);
-    bool request = v.verb == GATE_MIGRATE || v.verb == GATE_ROLLBACK;
+    bool request = v.verb == GATE_MIGRATE || v.verb == GATE_ROLLBACK || v.verb == GATE_DRILL;
     return request ? apply_request(st, &v, envelope, err) : apply_vote(st, &v, envelope, err);
 }
 

@@ -130,6 +130,7 @@ struct evaluation {
     size_t source_len;
     char uuid[UUID_SIZE];          /* one explicit move: this VM ... */
     char to[HV_NAME_MAX];          /* ... to this host */
+    bool drill;                    /* no move: the host `to` is to sleep, and to wake */
     struct evaluation_move *moves; /* several, as far as they are possible; owned */
     size_t n_moves;
     char *parameters;  /* one explicit move: how, as JSON; NULL: as is best; owned */
@@ -137,6 +138,7 @@ struct evaluation {
     char *reason;      /* explicit moves: who asked */
     msec at;           /* wall */
     uint64_t seed;
+    bool power; /* standby and wake may be part of the answer */
 };
 
 void evaluation_free(struct evaluation *e);

@@ -12,8 +12,6 @@ static int check_permit_form(const Skein__Permit *p, struct err *err)
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         if (texts[i] == NULL || texts[i][0] == '\0')
             return err_set(err, ERR_INVALID, "the permit is incomplete");
-    if (strcmp(p->source, p->destination) == 0)
-        return err_set(err, ERR_INVALID, "permit %s: source and destination are the same", p->id);
     if (p->expires_at_ms > INT64_MAX || p->issued_at_ms >= p->expires_at_ms ||
         p->expires_at_ms - p->issued_at_ms > STATE_PERMIT_MAX_MS)
         return err_set(err, ERR_INVALID, "permit %s: its times make no sense", p->id);
@@ -42,7 +40,7 @@ static int check_move(const struct plan_body *body, const char *digest, const Sk
     const struct plan_move *move = plan_body_move(body, p->action);
     if (move == NULL)
         return err_set(err, ERR_DENIED, "plan %s has no action %s", body->id, p->action);
-    if (strcmp(move->from, p->source) != 0 || strcmp(move->to, p->destination) != 0)
+    if (!plan_move_permits(move, p->source, p->destination))
         return err_set(err, ERR_DENIED, "permit %s is from %s to %s, the action from %s to %s",
                        p->id, p->source, p->destination, move->from, move->to);
     *ret = move;
@@ -58,6 +56,8 @@ static int find_facts(const struct step *s, const struct plan_body *body,
     const struct plan_move *move = plan_body_move(body, permit->action);
     const struct view_host *host;
     *ret = (struct gate_facts){.vm = known->vm};
+    if (move != NULL && plan_move_is_power(move))
+        return 0;
     if (ret->vm == NULL && known->view != NULL && move != NULL)
         ret->vm = view_vm(known->view, move->uuid, &host);
     for (size_t i = 0; rules != NULL && ret->vm == NULL && i < rules->n; i++)

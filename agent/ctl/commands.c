@@ -62,6 +62,7 @@ static const struct command commands[] = {
     {"drain", "empty hosts; what cannot move is said first", cmd_drain},
     {"maintenance", "people work on an empty host", cmd_maintenance},
     {"restore", "a host takes VMs again, and what left comes home", cmd_restore},
+    {"drill", "a host sleeps and wakes, to prove that it can", cmd_drill},
     {"freeze", "nothing new starts anywhere, for a time", cmd_freeze},
     {"unfreeze", "end a freeze", cmd_unfreeze},
     {"hold", "leave a VM alone, for a time", cmd_hold},

@@ -37,6 +37,7 @@ int cmd_freeze(int argc, char **argv);
 int cmd_unfreeze(int argc, char **argv);
 int cmd_hold(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
+int cmd_drill(int argc, char **argv);
 int cmd_cordon(int argc, char **argv);
 int cmd_uncordon(int argc, char **argv);
 int cmd_drain(int argc, char **argv);

@@ -653,6 +653,9 @@ static int open_jobs(struct agent *a, struct err *err)
         .outlet = config->sensors_outlet[0] != '\0' ? config->sensors_outlet : NULL,
         .cpu = config->sensors_cpu[0] != '\0' ? config->sensors_cpu : NULL,
     };
+    const struct power_driver_conf power_conf = {.driver = config->power_driver,
+                                                 .command = config->power_command,
+                                                 .broadcast = config->power_broadcast};
     struct hypervisor_conf hv_conf = {.uri = config->hypervisor, .host = config->host};
     struct jobs_conf jobs_conf = {
         .migrate_threads = (unsigned)config->limits_outflow_per_host,
@@ -662,6 +665,8 @@ static int open_jobs(struct agent *a, struct err *err)
     };
     struct hypervisor *hv = NULL;
     int rc = sensors_open(&sensors_conf, &hv_conf.sensors, err);
+    if (rc == 0)
+        hv_conf.power = power_driver_new(&power_conf);
     if (rc < 0 || (rc = hypervisor_open(&hv_conf, &hv, err)) < 0)
         return rc;
     return jobs_open(&a->loop, hv, &jobs_conf, &a->jobs, err);

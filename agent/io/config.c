@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "agent/core/admin.h"
+#include "agent/io/power_driver.h"
 #include "agent/io/publish.h"
 #include "proto/canon.h"
 #include "proto/util.h"
@@ -56,6 +57,12 @@ static const struct key keys[] = {
     STRING("migration", "ports", migration_ports, false, "49152-49215"),
     INT("migration", "bandwidth_mib_s", migration_bandwidth_mib_s, 0, 0, 1e6),
     INT("migration", "link_mbps", migration_mbps, 0, 0, 1e7),
+    STRING("power", "driver", power_driver, false, "off"),
+    STRING("power", "command", power_command, false, ""),
+    STRING("power", "standby", power_standby, false, "allowed"),
+    STRING("power", "mac", power_mac, false, ""),
+    STRING("power", "segment", power_segment, false, ""),
+    STRING("power", "broadcast", power_broadcast, false, "255.255.255.255"),
     STRING("sensors", "source", sensors_source, false, "hwmon"),
     STRING("sensors", "inlet", sensors_inlet, false, ""),
     STRING("sensors", "outlet", sensors_outlet, false, ""),
@@ -367,6 +374,26 @@ static int check_params(const struct config *c, const char *path, struct err *er
     return 0;
 }
 
+static int check_power(const struct config *c, const char *path, struct err *err)
+{
+    static const char *const drivers[] = {"off", "suspend", "command", NULL};
+    static const char *const standby[] = {"allowed", "never", NULL};
+    unsigned char address[4];
+    int rc;
+    if ((rc = check_one_of("power.driver", c->power_driver, drivers, path, err)) < 0 ||
+        (rc = check_one_of("power.standby", c->power_standby, standby, path, err)) < 0)
+        return rc;
+    if (strcmp(c->power_driver, "command") == 0 && c->power_command[0] != '/')
+        return err_set(err, ERR_INVALID,
+                       "%s: power.command: the path of a program is wanted, \"/...\"", path);
+    if (c->power_mac[0] != '\0' && power_driver_mac(c->power_mac, NULL, err) < 0)
+        return err_wrap(err, "%s: power.mac", path);
+    if (inet_pton(AF_INET, c->power_broadcast, address) != 1)
+        return err_set(err, ERR_INVALID, "%s: power.broadcast: \"%s\" is no IPv4 address", path,
+                       c->power_broadcast);
+    return 0;
+}
+
 static int check_meaning(const struct config *c, const char *path, struct err *err)
 {
     static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
@@ -379,7 +406,7 @@ static int check_meaning(const struct config *c, const char *path, struct err *e
         (rc = check_one_of("log.level", c->log_level, levels, path, err)) < 0 ||
         (rc = check_one_of("firewall", c->firewall, firewalls, path, err)) < 0 ||
         (rc = check_one_of("sensors.source", c->sensors_source, sources, path, err)) < 0 ||
-        (rc = check_params(c, path, err)) < 0)
+        (rc = check_params(c, path, err)) < 0 || (rc = check_power(c, path, err)) < 0)
         return rc;
     for (size_t i = 0; i < c->n_mesh_seeds; i++)
         if ((rc = check_address("mesh.seeds", c->mesh_seeds[i], path, err)) < 0)

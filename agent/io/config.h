@@ -27,9 +27,15 @@ struct config {
     char *tls_directory;
     char *hypervisor; /* "libvirt:URI" or "sim:SOCKET" */
     char *migration_address, *migration_ports;
-    int migration_bandwidth_mib_s;                      /* 0: not limited */
-    int migration_mbps;                                 /* link's speed; 0: unknown */
-    char *sensors_source;                               /* "hwmon" or "none" */
+    int migration_bandwidth_mib_s; /* 0: not limited */
+    int migration_mbps;            /* link's speed; 0: unknown */
+    char *power_driver;            /* "off", "suspend" or "command" */
+    char *power_command;           /* of driver "command": a program's path */
+    char *power_standby;           /* "allowed" or "never" */
+    char *power_mac;               /* of the card that wakes this host; "" when unknown */
+    char *power_segment;           /* hosts of one can wake each other by wake-on-LAN; "": none */
+    char *power_broadcast;         /* where wake-on-LAN is sent */
+    char *sensors_source;          /* "hwmon" or "none" */
     char *sensors_inlet, *sensors_outlet, *sensors_cpu; /* "CHIP/LABEL"; "" finds them */
     char *firewall;                                     /* "off" or "nft" */
     char **raft_voters;                                 /* host names */

@@ -77,6 +77,37 @@ static int read_how(const char *text, struct migration_choice *ret, struct err *
     return migration_read(parameters, "parameters", ret, err);
 }
 
+/* One host sleeps and wakes, or only wakes where it sleeps already: two steps, and no search. */
+static int drill_body(const struct evaluation *e, const struct model *model, struct evaluated *ret,
+                      struct err *err)
+{
+    int host = model_find_host(model, e->to);
+    if (host == MODEL_NONE)
+        return err_set(err, ERR_NOT_FOUND, "no host %s is known", e->to);
+    const struct model_host *h = &model->hosts[host];
+    struct planner_action actions[2] = {
+        {.type = PLAN_STANDBY, .vm = MODEL_NONE, .from = MODEL_NONE, .to = host},
+        {.type = PLAN_WAKE, .vm = MODEL_NONE, .from = MODEL_NONE, .to = host, .step = 1}};
+    bool sleeps = h->state == HOST_STANDBY;
+    if (h->wake_seconds != QUANTITY_UNKNOWN)
+        actions[1].estimate.ms = h->wake_seconds * 1000;
+    for (size_t i = 0; i < ARRAY_SIZE(actions); i++)
+        snprintf(actions[i].reason, sizeof actions[i].reason, "%s",
+                 i == 0 ? "does it sleep?" : "does it wake?");
+    actions[1].step = sleeps ? 0 : 1;
+    struct planner_result result = {.actions = sleeps ? &actions[1] : actions,
+                                    .n_actions = sleeps ? 1 : 2,
+                                    .n_steps = sleeps ? 1 : 2,
+                                    .stopped_by = ""};
+    struct planner_forecast *none = xcalloc((size_t)model->n_hosts + 1, sizeof *none);
+    struct plan_origin origin = {.class = e->class, .reason = e->reason, .seed = e->seed};
+    _cleanup_json_ json_t *body = NULL;
+    result.before = result.after = none;
+    int rc = plan_body_new(model, &result, &origin, &body, err);
+    free(none);
+    return rc < 0 ? rc : canon_dump(body, &ret->body, &ret->body_len, err);
+}
+
 static int explicit_body(const struct evaluation *e, struct evaluated *ret, struct err *err)
 {
     _cleanup_(model_freep) struct model *model = NULL;
@@ -85,6 +116,8 @@ static int explicit_body(const struct evaluation *e, struct evaluated *ret, stru
     int rc = model_parse(e->snapshot, e->snapshot_len, &model, err);
     if (rc < 0)
         return rc;
+    if (e->drill)
+        return drill_body(e, model, ret, err);
     int n_moves = 0;
     _cleanup_(freep) struct planner_move *moves = NULL;
     if ((rc = find_moves(model, e, &moves, &n_moves, err)) < 0)
@@ -233,6 +266,7 @@ static int start_worker(struct evaluator *ev, const struct evaluation *e, struct
         .seed = e->seed,
         .has_at = true,
         .at = e->at,
+        .power = e->power,
         .limits = {.lua_ms = ev->conf.lua_ms},
     };
     if ((rc = worker_start(&request, &ev->worker, err)) < 0)

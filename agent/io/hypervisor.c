@@ -35,15 +35,23 @@ static int open_scheme(const struct hypervisor_conf *conf, struct hypervisor **r
 int hypervisor_open(const struct hypervisor_conf *conf, struct hypervisor **ret, struct err *err)
 {
     int rc = open_scheme(conf, ret, err);
-    if (rc < 0)
+    if (rc < 0) {
         sensors_close(conf->sensors);
+        power_driver_free(conf->power);
+        return rc;
+    }
+    (*ret)->power = conf->power;
+    snprintf((*ret)->host, sizeof(*ret)->host, "%s", conf->host);
     return rc;
 }
 
 void hypervisor_close(struct hypervisor *hv)
 {
-    if (hv != NULL)
-        hv->ops->close(hv);
+    if (hv == NULL)
+        return;
+    struct power_driver *power = hv->power;
+    hv->ops->close(hv);
+    power_driver_free(power);
 }
 
 void finding_add(struct hv_findings *f, const char *code, const char *remedy, const char *evidence,
@@ -60,13 +68,43 @@ void finding_add(struct hv_findings *f, const char *code, const char *remedy, co
     snprintf(one->remedy, sizeof one->remedy, "%s", remedy);
 }
 
+/* Whatever was planned: a host on which something is active does not go to sleep. */
+static int check_idle(struct hypervisor *hv, struct err *err)
+{
+    Skein__HostDetail *detail = NULL;
+    struct hv_clock clock = {0};
+    int rc = hv->ops->observe(hv, &detail, &clock, err);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < detail->n_vms && rc == 0; i++)
+        if (!detail->vms[i]->has_state || detail->vms[i]->state != SKEIN__VM_STATE__VM_STOPPED)
+            rc = err_set(err, ERR_CONFLICT, "VM %s is active here", detail->vms[i]->name);
+    skein__host_detail__free_unpacked(detail, NULL);
+    return rc;
+}
+
+static int call_power(struct hypervisor *hv, const struct hv_job *job, struct err *err)
+{
+    if (hv->power == NULL)
+        return err_set(err, ERR_UNSUPPORTED, "this host cannot switch any host's power");
+    if (job->kind == HV_WAKE)
+        return power_driver_wake(hv->power, job->move.to, job->mac, err);
+    int rc = check_idle(hv, err);
+    return rc < 0 ? rc : power_driver_standby(hv->power, hv->host, err);
+}
+
+static bool is_about_host(enum hv_kind kind)
+{
+    return kind == HV_OBSERVE || kind == HV_STANDBY || kind == HV_WAKE;
+}
+
 void hypervisor_call(struct hypervisor *hv, const struct hv_job *job, struct hv_result *ret)
 {
     const struct hypervisor_ops *ops = hv->ops;
     const struct hv_move *move = &job->move;
     *ret = (struct hv_result){.job = job->id, .kind = job->kind};
     struct err *err = &ret->err;
-    if (job->kind != HV_OBSERVE && !uuid_is_valid(move->uuid)) {
+    if (!is_about_host(job->kind) && !uuid_is_valid(move->uuid)) {
         err_set(err, ERR_INVALID, "\"%s\" is not a VM's UUID", move->uuid);
         return;
     }
@@ -118,6 +156,10 @@ void hypervisor_call(struct hypervisor *hv, const struct hv_job *job, struct hv_
         break;
     case HV_AUTOSTART:
         rc = ops->autostart(hv, move->uuid, err);
+        break;
+    case HV_STANDBY:
+    case HV_WAKE:
+        rc = call_power(hv, job, err);
         break;
     case HV_KINDS:
         err_set(err, ERR_INTERNAL, "no such call");

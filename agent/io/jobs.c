@@ -321,6 +321,8 @@ static const char *kind_name(enum hv_kind kind)
         [HV_TIDY] = "removing the definition",
         [HV_RESUME] = "letting the VM go on",
         [HV_DISCARD] = "removing the paused copy",
+        [HV_STANDBY] = "going to sleep",
+        [HV_WAKE] = "waking the host",
     };
     return names[kind];
 }
@@ -506,7 +508,7 @@ static bool cancel_queued(struct pool *pool, const struct hv_job *abort_job)
     struct lane *lane = &pool->lanes[LANE_MIGRATE];
     struct err err;
     for (struct task *t = lane->queued.head; t != NULL; t = t->next) {
-        if (strcmp(t->job.move.uuid, abort_job->move.uuid) != 0)
+        if (t->job.kind != HV_MIGRATE || strcmp(t->job.move.uuid, abort_job->move.uuid) != 0)
             continue;
         err_set(&err, ERR_CANCELLED, "%s: cancelled before the migration began", t->job.move.vm);
         tasks_remove(&lane->queued, t);
@@ -525,7 +527,9 @@ void jobs_submit(struct jobs *jobs, struct hv_job *job)
     t->job = *job;
     job->vm = NULL;
     uv_update_time(jobs->loop);
-    enum lane_id id = t->job.kind == HV_MIGRATE ? LANE_MIGRATE : LANE_QUERY;
+    bool takes_long =
+        t->job.kind == HV_MIGRATE || t->job.kind == HV_STANDBY || t->job.kind == HV_WAKE;
+    enum lane_id id = takes_long ? LANE_MIGRATE : LANE_QUERY;
     if (id == LANE_QUERY)
         t->deadline = loop_now(jobs) + jobs->conf.query_timeout;
     pthread_mutex_lock(&pool->lock);

@@ -19,6 +19,26 @@ static const char **sorted_voters(const struct config *config)
     return voters;
 }
 
+/* That it can be woken is a matter of its configuration: of a driver, and of a card where packets
+ * are to wake it. */
+static void set_power(Skein__HostCapability *c, const struct config *config)
+{
+    bool command = strcmp(config->power_driver, "command") == 0;
+    bool suspend = strcmp(config->power_driver, "suspend") == 0;
+    c->power = xstrdup(config->power_driver);
+    c->has_can_wake = 1;
+    c->can_wake =
+        command || (suspend && config->power_mac[0] != '\0' && config->power_segment[0] != '\0');
+    if (command || suspend || strcmp(config->power_standby, "never") == 0) {
+        c->has_standby_allowed = 1;
+        c->standby_allowed = strcmp(config->power_standby, "never") != 0;
+    }
+    if (config->power_mac[0] != '\0')
+        c->wake_mac = xstrdup(config->power_mac);
+    if (config->power_segment[0] != '\0')
+        c->segment = xstrdup(config->power_segment);
+}
+
 static Skein__HostCapability *own_capability(const struct config *config)
 {
     Skein__HostCapability *c = xmalloc(sizeof *c);
@@ -41,6 +61,7 @@ static Skein__HostCapability *own_capability(const struct config *config)
         c->has_migration_mbps = 1;
         c->migration_mbps = (uint32_t)(config->migration_bandwidth_mib_s * 8.388608);
     }
+    set_power(c, config);
     if (config->migration_address[0] != '\0')
         c->migration_address = xstrdup(config->migration_address);
     c->mesh_address = xstrdup(config->mesh_listen);

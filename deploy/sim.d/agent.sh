@@ -107,11 +107,28 @@ agents_end() {
     done
 }
 
+# Suspended: its agent stands still until the host wakes. What power.command of a simulated host calls.
+cmd_sleep() {
+    local pid
+    if [ "$2" = standby ]; then
+        ask_world power "$1" standby
+    else
+        ask_world power "$1" on
+    fi
+    pid=$(recorded "$STATE/hosts/$1/agent") || return 0
+    if [ "$2" = standby ]; then kill -STOP "$pid"; else kill -CONT "$pid"; fi
+}
+
 # The world takes the guests, here goes the agent: killed, so that its connections are closed, or stopped for good.
 cmd_power() {
     local host=${1-} what=${2-} pid
-    [[ "${*:2}" =~ ^(on|off|off\ --silent)$ ]] || usage "power wants a host, and: on, off, or off --silent"
+    [[ "${*:2}" =~ ^(on|off|off\ --silent|standby|wake)$ ]] ||
+        usage "power wants a host, and: on, off, off --silent, standby or wake"
     need_host "$host"
+    if [[ $what =~ ^(standby|wake)$ ]]; then
+        cmd_sleep "$host" "$what"
+        return
+    fi
     if [ "$what" = on ]; then
         agents_end KILL "$host" # the one that was stopped
         ask_world power "$host" on

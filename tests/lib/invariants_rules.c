@@ -121,7 +121,9 @@ int rule_admitted(struct invariants *inv, const struct inv_action *a, int64_t se
 
 int rule_released(struct invariants *inv, const struct inv_action *a, struct err *err)
 {
-    if (a->job && !a->arrived && inv->now < a->held_until - inv->slack && !inv->vms[a->vm].broken)
+    bool there = domain_takes(domain_at(inv, a->to, a->vm)); /* a person may have brought it */
+    if (a->job && !a->arrived && !there && inv->now < a->held_until - inv->slack &&
+        !inv->vms[a->vm].broken)
         return BROKEN(err, 8, "%s let go what it held for %s, which is on its way",
                       host_name(inv, a->to), inv->vms[a->vm].uuid);
     return 0;

@@ -38,7 +38,7 @@ void agent_make(struct sim *s, int index)
         .n_seeds = (size_t)s->n_hosts,
         .summary_every = 6000,
         .detail_every = 2000,
-        .evaluate_every = 15000,
+        .evaluate_every = s->power ? 4000 : 15000,
         .stale_after = 15000,
         .plan_lifetime = 300000,
         .permit_lifetime = 15000,
@@ -304,7 +304,7 @@ void agent_up(struct sim *s, struct sim_host *h)
         agreement_agent_up(s, h);
 }
 
-static void unlink_host(struct sim *s, struct sim_host *h)
+void agent_unlink(struct sim *s, struct sim_host *h)
 {
     s->links_changed++;
     for (int i = 0; i < s->n_hosts; i++) {
@@ -344,7 +344,7 @@ void agent_crash(struct sim *s, struct sim_host *h, msec back_in)
     node_free(TAKE_PTR(h->node));
     lose_groups(s, h);
     witness_forgot(s, h);
-    unlink_host(s, h);
+    agent_unlink(s, h);
     if (h->voter)
         agreement_agent_down(s, h);
     people_agent_died(s, h);
@@ -367,7 +367,8 @@ void agent_done(struct sim_host *h)
 
 bool agent_reachable(const struct sim *s, int from, int to)
 {
-    return s->hosts[from].node != NULL && s->hosts[to].node != NULL &&
+    return s->hosts[from].node != NULL && s->hosts[to].node != NULL && !s->hosts[from].asleep &&
+           !s->hosts[to].asleep &&
            (from == to || (!network_is_cut(s->net, s->now, from, to) &&
                            !network_is_cut(s->net, s->now, to, from)));
 }

@@ -1,6 +1,8 @@
 /* faults.c - what goes wrong. Each seed has its own mixture: some things often, some never. */
 #include "tests/sim/sim.h"
 
+#define SOMEBODY_WAKES 100
+
 /* Never, seldom, often. */
 static unsigned rate(struct sim *s, unsigned seldom, unsigned often)
 {
@@ -78,6 +80,8 @@ static void jump(struct sim *s)
 static void freeze(struct sim *s)
 {
     struct sim_host *h = some_host(s);
+    if (h->asleep)
+        return;
     h->frozen_until = s->now + sim_between(s, 300, 15000);
     s->counts->freezes++;
     SIM_TRACE(s, "%s: its agent stands still for %lld ms", h->name,
@@ -87,6 +91,8 @@ static void freeze(struct sim *s)
 static void power(struct sim *s)
 {
     struct sim_host *h = some_host(s);
+    if (h->asleep)
+        return;
     h->power_until = s->now + sim_between(s, 5000, 30000);
     h->libvirt_down_until = MAX(h->libvirt_down_until, h->power_until);
     s->counts->power_losses++;
@@ -98,6 +104,8 @@ static void power(struct sim *s)
 static void libvirt(struct sim *s)
 {
     struct sim_host *h = some_host(s);
+    if (h->asleep)
+        return;
     h->libvirt_down_until = s->now + sim_between(s, 500, 20000);
     SIM_TRACE(s, "%s: libvirt does not answer", h->name);
 }
@@ -110,6 +118,8 @@ static int some_vm(struct sim *s)
     for (size_t n = state_plans(s->witness, &plans); n-- > 0 && sim_chance(s, 70000);)
         for (size_t i = 0; plan_state_running(plans[n]->state) && i < plans[n]->body->n_moves;
              i++) {
+            if (plan_move_is_power(&plans[n]->body->moves[i]))
+                continue;
             vm = sim_vm_index(s, plans[n]->body->moves[i].uuid);
             if (plan_item_state(&plans[n]->items[i]) == SKEIN__ACTION_STATE__ACTION_UNKNOWN)
                 return vm;
@@ -140,6 +150,8 @@ void faults_tick(struct sim *s)
         world_move_by_hand(s, some_vm(s), some_host(s)->index);
     if (sim_chance(s, r->power))
         power(s);
+    if (s->power && sim_chance(s, SOMEBODY_WAKES)) /* presses its button */
+        world_wake(s, some_host(s));
 }
 
 void faults_end(struct sim *s)
@@ -150,6 +162,7 @@ void faults_end(struct sim *s)
     network_set_faults(s->net, &(struct network_faults){.delay_min = 1, .delay_max = 20});
     for (int i = 0; i < s->n_hosts; i++) {
         struct sim_host *h = &s->hosts[i];
+        world_wake(s, h);
         h->frozen_until = MIN(h->frozen_until, s->now);
         h->libvirt_down_until = MIN(h->libvirt_down_until, s->now);
         h->disk_slow_until = h->hv_slow_until = h->power_until = 0;

@@ -105,7 +105,7 @@ void people_make(struct sim *s)
 {
     s->trust = (struct trust){.arg = s, .verify = verify_well};
     s->captured_trust = (struct trust){.arg = s, .verify = believe};
-    s->people.next_request = s->now + sim_between(s, 1000, 5000);
+    s->people.next_request = s->now + sim_between(s, 1000, 5000) * (s->power ? 6 : 1);
     s->people.order = sim_chance(s, 60000);
     s->people.next_order = s->now + sim_between(s, 3000, 20000);
 }
@@ -272,7 +272,9 @@ static void lend_a_hand(struct sim *s, struct later *l)
     if (p == NULL || !s->faults)
         return;
     const struct plan_move *m = &p->body->moves[rng_below(&s->rng, p->body->n_moves)];
-    world_move_by_hand(s, sim_vm_index(s, m->uuid), (int)rng_below(&s->rng, (uint64_t)s->n_hosts));
+    int to = (int)rng_below(&s->rng, (uint64_t)s->n_hosts);
+    if (!plan_move_is_power(m))
+        world_move_by_hand(s, sim_vm_index(s, m->uuid), to);
 }
 
 static void cancel(struct sim *s, struct later *l)

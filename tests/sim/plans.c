@@ -16,6 +16,7 @@ struct picture {
     json_t *doc;
     bool up[SIM_HOSTS_MAX];
     bool drains[SIM_HOSTS_MAX];
+    bool sleeps[SIM_HOSTS_MAX];
     struct guest guests[SIM_VMS_MAX];
     size_t n_guests;
 };
@@ -38,6 +39,7 @@ static void read_picture(const struct sim *s, const struct evaluation *e, struct
         if (index < 0)
             continue;
         p->up[index] = strcmp(state, "up") == 0;
+        p->sleeps[index] = strcmp(state, "standby") == 0;
         p->drains[index] = strcmp(state, "draining") == 0 || strcmp(state, "maintenance") == 0;
     }
     json_array_foreach(json_object_get(p->doc, "vms"), i, vm)
@@ -144,6 +146,64 @@ static void add_step(struct picture *p, struct guest *g, const char *to, json_t 
     }
 }
 
+/* ---- standby and wake ---- */
+
+static json_t *power_step(const char *type, const char *host, unsigned step)
+{
+    return json_pack("{s:[{s:o, s:s, s:s, s:s, s:{s:i}}]}", "actions", "id",
+                     json_sprintf("s%u-1", step + 1), "type", type, "host", host, "reason",
+                     "simulated", "estimate", "ms", 10000);
+}
+
+static bool stands_empty(const struct sim *s, const struct picture *p, int host)
+{
+    for (size_t i = 0; i < p->n_guests; i++)
+        if (strcmp(p->guests[i].host, s->hosts[host].name) == 0)
+            return false;
+    return p->up[host];
+}
+
+/* Rather one that sleeps or stands empty. Voters are the first hosts. */
+static int choose_to_switch(struct sim *s, const struct picture *p)
+{
+    int host = s->n_voters < s->n_hosts ? (int)sim_between(s, s->n_voters, s->n_hosts - 1) : 0;
+    for (int i = s->n_voters; i < s->n_hosts && sim_chance(s, 80000); i++)
+        if (p->sleeps[i] || stands_empty(s, p, i))
+            host = i;
+    return host;
+}
+
+/* A host that sleeps wakes; else one that does not vote goes to sleep, once its guests have left.
+ */
+static bool make_power(struct sim *s, const struct evaluation *e, struct picture *p,
+                       struct evaluated *ret)
+{
+    json_t *steps = json_array();
+    bool whole = s->n_voters < s->n_hosts; /* voters are the first */
+    int host = choose_to_switch(s, p);
+    const char *name = s->hosts[host].name;
+    if (p->sleeps[host])
+        json_array_append_new(steps, power_step("wake", name, 0));
+    for (size_t i = 0, n = p->n_guests; i < n && !p->sleeps[host]; i++) {
+        struct guest *g = &p->guests[i];
+        const char *to = strcmp(g->host, name) == 0 ? choose_host(s, p, g, false) : NULL;
+        if (to != NULL && json_array_size(steps) < MOVES_MAX)
+            add_step(p, g, to, steps);
+        else if (strcmp(g->host, name) == 0)
+            whole = false;
+    }
+    if (!p->sleeps[host] && whole && p->up[host] && !s->hosts[host].voter)
+        json_array_append_new(steps, power_step("standby", name, (unsigned)json_array_size(steps)));
+    else if (!p->sleeps[host])
+        json_array_clear(steps);
+    bool made = json_array_size(steps) > 0;
+    if (made)
+        finish(e, "safety", steps, ret);
+    else
+        json_decref(steps);
+    return made;
+}
+
 static void make_steps(const struct evaluation *e, const char *class, json_t *steps,
                        struct evaluated *ret)
 {
@@ -214,7 +274,7 @@ static void make_plan(struct sim *s, const struct evaluation *e, struct evaluate
         make_drain(s, e, &p, ret);
     else if (e->policy == NULL)
         make_move(s, e, &p, ret);
-    else
+    else if (!s->power || !e->power || !make_power(s, e, &p, ret))
         make_policy(s, e, &p, ret);
     json_decref(p.doc);
 }
@@ -226,7 +286,7 @@ static void evaluated(struct sim *s, struct later *l)
     struct evaluated answer = {0};
     if (s->faults && sim_chance(s, 5000))
         err_set(&event.err, ERR_TIMEOUT, "the worker took too long");
-    else if (e->policy != NULL && (s->people_rest || sim_chance(s, 30000)))
+    else if (e->policy != NULL && (s->people_rest || (!s->power && sim_chance(s, 30000))))
         answer.nothing = xstrdup("all is well");
     else
         make_plan(s, e, &answer);

@@ -68,12 +68,18 @@ struct later *sim_later(struct sim *s, msec delay, int host,
     return l;
 }
 
+/* When it goes on; of a host that sleeps nobody knows. */
+static msec next_look(const struct sim *s, const struct sim_host *h)
+{
+    return h->asleep ? s->now + TICK_MS : h->frozen_until;
+}
+
 static void run_later(struct sim *s, struct later *l)
 {
     const struct sim_host *h = l->host >= 0 ? &s->hosts[l->host] : NULL;
     bool alive = h == NULL || l->always || (h->node != NULL && h->life == l->life);
     if (alive && h != NULL && !l->always && h->frozen_until > s->now) {
-        agenda_add(&s->agenda, h->frozen_until, &l->when);
+        agenda_add(&s->agenda, next_look(s, h), &l->when);
         return;
     }
     l->again = 0;
@@ -92,6 +98,10 @@ static void run_later(struct sim *s, struct later *l)
 static void run_letter(struct sim *s, struct letter *l)
 {
     const struct sim_host *h = &s->hosts[l->to];
+    if (h->asleep) {
+        letter_free(l);
+        return;
+    }
     if (h->frozen_until > s->now) {
         network_return(s->net, l, h->frozen_until);
         return;
@@ -126,7 +136,7 @@ static void host_tick(struct sim *s, struct later *l)
     bool frozen = h->node != NULL && h->frozen_until > s->now;
     if (!frozen)
         agent_tick(s, h);
-    l->again = frozen ? h->frozen_until - s->now : TICK_MS;
+    l->again = frozen ? next_look(s, h) - s->now : TICK_MS;
 }
 
 static void cluster_tick(struct sim *s, struct later *l)
@@ -148,7 +158,14 @@ static void make(struct sim *s)
     s->inv = invariants_new();
     s->n_hosts = s->conf.hosts != 0 ? s->conf.hosts : (int)sim_between(s, 3, 6);
     s->n_voters = s->n_hosts >= 5 && sim_chance(s, 40000) ? 5 : 3;
+    s->power = s->seed % 4 == 3;
+    if (s->power) { /* voters do not sleep */
+        s->n_voters = 3;
+        s->n_hosts = MAX(s->n_hosts, 4);
+    }
     s->n_vms = (int)MIN(sim_between(s, s->n_hosts, 5 * s->n_hosts / 2), (msec)SIM_VMS_MAX);
+    if (s->power) /* so that a host can stand empty */
+        s->n_vms = s->n_hosts;
     s->net = network_new(s->n_hosts, rng_next(&s->rng));
     people_make(s);
     s->limit_total = (unsigned)sim_between(s, 1, 3);
@@ -205,6 +222,13 @@ static void unmake(struct sim *s)
     free(s->cancelled);
 }
 
+/* What still went to sleep is switched on by people. */
+static void wake_all(struct sim *s)
+{
+    for (int i = 0; i < s->n_hosts; i++)
+        world_wake(s, &s->hosts[i]);
+}
+
 /* Nothing goes wrong any more: everything comes to a definite end, in bounded time. */
 static void settle(struct sim *s)
 {
@@ -212,10 +236,12 @@ static void settle(struct sim *s)
     faults_end(s);
     s->people_rest = true;
     run_until(s, s->now + 15000);
+    wake_all(s);
     while (!s->failed && witness_open(s) != NULL && s->now - from < SETTLE_MS) {
         if (s->now - from >= RELEASE_MS)
             world_release(s);
         run_until(s, s->now + 5000);
+        wake_all(s);
     }
     world_release(s);
     run_until(s, s->now + EPILOGUE_MS / 2);

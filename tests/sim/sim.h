@@ -111,6 +111,7 @@ struct sim_host {
 
     struct node *node; /* NULL: down */
     unsigned life;
+    bool asleep; /* by an order of ours: its machine does nothing until it is woken */
     msec up_at, started, skew;
     msec frozen_until, libvirt_down_until, disk_slow_until, hv_slow_until, power_until;
     struct stored *journal;
@@ -215,6 +216,8 @@ struct sim_rates { /* in 100000 a tick of 100 ms, for the whole cluster */
     X(newer) /* runs in which versions are mixed */                                                \
     X(power_losses)                                                                                \
     X(freezes)                                                                                     \
+    X(sleeps)                                                                                      \
+    X(wakes)                                                                                       \
     X(jumps)
 
 struct sim_counts {
@@ -240,6 +243,7 @@ struct sim {
     msec now;
     bool faults;      /* things may go wrong now */
     bool people_rest; /* no new requests */
+    bool power;       /* plans put hosts on standby and wake them: not in every run */
     struct sim_rates rates;
     struct agenda agenda;
     struct network *net;
@@ -329,6 +333,7 @@ void world_power_loss(struct sim *s, struct sim_host *h);
 void world_release(struct sim *s);
 void world_repair(struct sim *s);
 bool world_migrating(const struct sim *s);
+void world_wake(struct sim *s, struct sim_host *h); /* nothing, where it does not sleep */
 void world_set(struct sim *s, int host, int vm, struct dom dom);
 
 /* ---- agent.c ---- */
@@ -340,6 +345,7 @@ void agent_crash(struct sim *s, struct sim_host *h, msec back_in);
 void agent_step(struct sim *s, struct sim_host *h, const struct event *event);
 void agent_frame(struct sim *s, const struct letter *l);
 void agent_tick(struct sim *s, struct sim_host *h);
+void agent_unlink(struct sim *s, struct sim_host *h); /* its links break, and all others see it */
 bool agent_reachable(const struct sim *s, int from, int to); /* both ways, both up */
 struct moment agent_time(const struct sim *s, const struct sim_host *h);
 
@@ -389,6 +395,8 @@ void witness_job(struct sim *s, struct sim_host *h, const struct hv_job *job);  
 bool witness_began(const struct sim_host *h, const char *uuid, const char *to, msec since);
 /* What has not come to its end; NULL: everything has. */
 const char *witness_open(const struct sim *s);
+/* Is this action about a host's power? Only what is told of moves goes to the checker. */
+bool witness_is_power(const struct sim *s, const char *plan, const char *action);
 void witness_end(struct sim *s);
 
 #endif

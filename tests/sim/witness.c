@@ -25,6 +25,13 @@ void witness_check(struct sim *s)
         s->failed = true;
 }
 
+bool witness_is_power(const struct sim *s, const char *plan, const char *action)
+{
+    const struct plan *p = plan != NULL ? state_plan(s->witness, plan) : NULL;
+    const struct plan_item *i = p != NULL && action != NULL ? plan_item(p, action) : NULL;
+    return i != NULL && plan_move_is_power(i->move);
+}
+
 /* ---- the shared state ---- */
 
 static void see_plan(struct sim *s, const struct plan *p)
@@ -37,6 +44,8 @@ static void see_plan(struct sim *s, const struct plan *p)
                                   .person = user ? p->put->author : NULL});
     for (size_t i = 0; i < p->body->n_moves; i++) {
         const struct plan_move *m = &p->body->moves[i];
+        if (plan_move_is_power(m))
+            continue;
         witness_fact(s, (struct fact){.kind = FACT_ACTION,
                                       .plan = p->body->id,
                                       .action = m->id,
@@ -75,6 +84,8 @@ static void see_state(struct sim *s, const struct plan *p, uint64_t index)
 static void see_permit(struct sim *s, const struct plan *p, const struct plan_item *i)
 {
     s->counts->permits++;
+    if (plan_move_is_power(i->move))
+        return;
     witness_fact(s, (struct fact){.kind = FACT_PERMIT,
                                   .permit = i->permit->id,
                                   .plan = p->body->id,
@@ -129,6 +140,8 @@ static void see_report(struct sim *s, const struct plan *p, const struct plan_it
     if (outcome == NULL || (returned && captured)) /* what a captured source does is not followed */
         return;
     count_outcome(s->counts, state);
+    if (plan_move_is_power(i->move))
+        return;
     witness_fact(
         s, (struct fact){
                .kind = FACT_REPORTED, .plan = p->body->id, .action = i->move->id, .what = outcome});
@@ -292,7 +305,7 @@ static void see_record(struct sim *s, struct sim_host *h, const struct effect *e
         sim_fail(s, "%s writes a record that it cannot read: %s", h->name, err.msg);
         return;
     }
-    const char *outcome = concluded(r);
+    const char *outcome = witness_is_power(s, r->plan, r->action) ? NULL : concluded(r);
     if (outcome != NULL && !r->reported && !h->captured) {
         SIM_TRACE(s, "%s concludes: %s/%s %s: %s (%s)", h->name, r->plan, r->action, outcome,
                   r->message, r->evidence != NULL ? r->evidence : "");
@@ -323,6 +336,8 @@ void witness_confirms(struct sim *s, struct sim_host *h, const char *asker,
                       const Skein__Request *request, const struct effects *out)
 {
     const Skein__Permit *permit = request->confirm->permit;
+    if (witness_is_power(s, permit->plan, permit->action))
+        return;
     for (size_t i = 0; i < out->n; i++) {
         const struct effect *e = &out->items[i];
         struct err err;
@@ -353,6 +368,8 @@ void witness_journal(struct sim *s, struct sim_host *h, const struct effect *e)
     if (at == NULL || slash == NULL)
         return;
     snprintf(plan, sizeof plan, "%.*s", (int)(slash - at - 1), at + 1);
+    if (witness_is_power(s, plan, slash + 1))
+        return;
     if (e->data != NULL && codec_journal(e->data, e->len, &r, &err) < 0)
         return;
     const ProtobufCEnumValue *state =
@@ -457,9 +474,28 @@ static void see_started(struct sim *s, struct sim_host *h, const struct hv_job *
                                   .until = h->decided[job->id % DECISIONS]});
 }
 
+/* Journal first, under a permit that was committed for it; no voter, and nobody else, sleeps. */
+static void see_power(struct sim *s, const struct sim_host *h, const struct hv_job *job)
+{
+    struct started x;
+    const struct plan *p = NULL;
+    const struct plan_item *i = NULL;
+    bool wake = job->kind == HV_WAKE;
+    if (find_started(h, job, &x) && (p = state_plan(s->witness, x.plan)) != NULL)
+        i = plan_item(p, x.action);
+    bool sound = i != NULL && i->permit != NULL && strcmp(i->move->to, job->move.to) == 0 &&
+                 i->move->type == (wake ? PLAN_WAKE : PLAN_STANDBY) &&
+                 (wake || strcmp(i->move->to, h->name) == 0);
+    if (!sound || (!wake && h->voter))
+        sim_fail(s, "invariant 5 is broken: %s %s %s, and that was not permitted", h->name,
+                 wake ? "wakes" : "puts to sleep", job->move.to);
+}
+
 void witness_job(struct sim *s, struct sim_host *h, const struct hv_job *job)
 {
-    if (job->kind == HV_MIGRATE)
+    if ((job->kind == HV_STANDBY || job->kind == HV_WAKE) && !h->captured)
+        see_power(s, h, job);
+    else if (job->kind == HV_MIGRATE)
         see_started(s, h, job);
     else if (job->kind == HV_ABORT && !h->captured)
         witness_fact(s, (struct fact){.kind = FACT_ABORTED, .host = h->name, .vm = job->move.uuid});
@@ -506,7 +542,10 @@ const char *witness_open(const struct sim *s)
 /* A policy is asked, on what this planner has heard since it plans. */
 void witness_planning(struct sim *s, const struct sim_host *h)
 {
-    int64_t seen = 0;
+    int64_t seen = 0, asleep = 0;
+    for (int i = 0; i < s->n_hosts; i++)
+        asleep += s->hosts[i].asleep;
+    seen += (asleep + 1) / 2; /* more than half of those that are awake will do */
     for (int i = 0; i < s->n_hosts; i++)
         seen += h->detail_at[i] != 0 && h->detail_at[i] >= h->leads_from;
     witness_fact(s, (struct fact){.kind = FACT_PLANNING, .host = h->name, .seen = seen});

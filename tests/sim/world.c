@@ -81,6 +81,8 @@ static void make_host(struct sim *s, int index)
     h->own.summary = &h->own_summary;
     h->own.capability = &h->own_capability;
     h->own_summary.host = h->own_capability.host = h->name;
+    h->own_capability.power = (char *)(uintptr_t) "command";
+    h->own_capability.has_can_wake = h->own_capability.can_wake = 1;
     h->own_summary.has_incarnation = h->own_summary.has_memory_reserved_mib = 1;
     h->own_summary.has_cpu_overcommit_milli = h->own_summary.has_memory_overcommit_milli = 1;
     h->own_summary.memory_reserved_mib = HOST_RESERVED_MIB;
@@ -98,7 +100,8 @@ static void make_vm(struct sim *s, int vm)
                                   .vm = s->uuids[vm],
                                   .memory_mib = (int64_t)s->vm_mib[vm],
                                   .vcpus = s->vm_vcpus[vm]});
-    int home = (int)rng_below(&s->rng, (uint64_t)s->n_hosts);
+    int n_homes = s->power ? s->n_hosts - 1 : s->n_hosts; /* one stands empty */
+    int home = (int)rng_below(&s->rng, (uint64_t)n_homes);
     for (int i = 0; i < s->n_hosts && !fits(s, home, vm); i++)
         home = (home + 1) % s->n_hosts;
     world_set(
@@ -269,6 +272,9 @@ static void order_arrives(struct sim *s, struct later *l)
     const struct dom *here = &s->doms[from][vm], *there = &s->doms[to][vm];
     const char *why = NULL;
     enum err_code code = ERR_UNAVAILABLE;
+    if (target->asleep && source->power_until <= s->now)
+        sim_fail(s, "invariant 7 is broken: %s moves %s to %s, which sleeps", source->name,
+                 job->move.vm, target->name);
     if (source->power_until > s->now || source->libvirt_down_until > s->now)
         why = "the hypervisor does not answer";
     else if (target->power_until > s->now || target->libvirt_down_until > s->now ||
@@ -371,6 +377,77 @@ void world_repair(struct sim *s)
     }
 }
 
+/* ---- sleep ---- */
+
+#define FOR_GOOD (INT64_MAX / 4)
+#define SLEEP_FAILS 20000 /* in 100000 orders: it answers with an error, and stays awake */
+#define SLEEP_COLD 30000  /* ... its agent ends with it, and starts anew */
+#define WAKE_FAILS 10000
+#define WAKE_LOST 15000 /* nothing comes of it, and nobody says so */
+
+static void fall_asleep(struct sim *s, struct later *l)
+{
+    struct sim_host *h = &s->hosts[l->host];
+    for (int vm = 0; vm < s->n_vms; vm++)
+        if (s->doms[h->index][vm].present &&
+            s->doms[h->index][vm].state != SKEIN__VM_STATE__VM_STOPPED)
+            return; /* a person has been faster */
+    if (h->asleep || h->power_until > s->now)
+        return;
+    SIM_TRACE(s, "%s falls asleep%s", h->name, l->a != 0 ? ", and its agent ends" : "");
+    s->counts->sleeps++;
+    h->asleep = true;
+    h->power_until = h->libvirt_down_until = FOR_GOOD;
+    if (l->a != 0)
+        agent_crash(s, h, 0);
+    else
+        h->frozen_until = FOR_GOOD;
+    s->links_changed++;
+}
+
+void world_wake(struct sim *s, struct sim_host *h)
+{
+    if (!h->asleep)
+        return;
+    SIM_TRACE(s, "%s wakes", h->name);
+    s->counts->wakes++;
+    h->asleep = false;
+    h->power_until = h->libvirt_down_until = h->frozen_until = s->now;
+    h->up_at = s->now + sim_between(s, 500, 3000);
+    for (int i = 0; i < s->n_hosts && h->node != NULL; i++) {
+        struct event event = {.kind = EVENT_PEER_DOWN, .host = s->hosts[i].name};
+        if (h->linked[i])
+            agent_step(s, h, &event);
+    }
+    agent_unlink(s, h);
+}
+
+static void wake_due(struct sim *s, struct later *l)
+{
+    world_wake(s, &s->hosts[l->a]);
+}
+
+/* An order to sleep, or to wake another: carried out whatever becomes of the agent that gave it. */
+static void power_arrives(struct sim *s, struct later *l)
+{
+    const struct hv_job *job = l->data;
+    struct sim_host *h = &s->hosts[l->host];
+    bool wake = job->kind == HV_WAKE;
+    if (h->power_until > s->now)
+        return;
+    if (sim_chance(s, wake ? WAKE_FAILS : SLEEP_FAILS)) {
+        answer(s, l->host, l->life, job->id, job->kind, 5, ERR_HYPERVISOR, "the command failed");
+        return;
+    }
+    answer(s, l->host, l->life, job->id, job->kind, 5, ERR_OK, NULL);
+    if (wake && sim_chance(s, WAKE_LOST))
+        return;
+    struct later *next = sim_later(s, sim_between(s, 20, wake ? 5000 : 1500), l->host,
+                                   wake ? wake_due : fall_asleep);
+    next->always = true;
+    next->a = wake ? (uint64_t)sim_host_index(s, job->move.to) : sim_chance(s, SLEEP_COLD);
+}
+
 /* ---- short calls ---- */
 
 static Skein__HostDetail *observe(struct sim *s, struct sim_host *h)
@@ -455,7 +532,8 @@ static bool answers(struct sim *s, const struct sim_host *h, const struct sim_ho
 static void carry_out(struct sim *s, struct sim_host *h, const struct hv_job *job,
                       struct hv_result *r)
 {
-    int vm = job->kind == HV_OBSERVE ? 0 : sim_vm_index(s, job->move.uuid);
+    bool about_vm = job->kind != HV_OBSERVE && job->kind != HV_STANDBY && job->kind != HV_WAKE;
+    int vm = !about_vm ? 0 : sim_vm_index(s, job->move.uuid);
     struct sim_host *target =
         job->kind == HV_LOOK_REMOTE ? &s->hosts[sim_host_index(s, job->move.to)] : h;
     const struct dom *d = &s->doms[target->index][vm];
@@ -500,7 +578,9 @@ static void carry_out(struct sim *s, struct sim_host *h, const struct hv_job *jo
     case HV_TUNE:
     case HV_POSTCOPY: /* its plans do not allow it */
     case HV_EXAMINE:  /* people ask, not agents */
-    case HV_MIGRATE:
+    case HV_MIGRATE:  /* orders */
+    case HV_STANDBY:
+    case HV_WAKE:
     case HV_KINDS:
         break;
     }
@@ -531,10 +611,14 @@ void world_job(struct sim *s, struct sim_host *h, struct effect *e)
 {
     struct hv_job *job = xmemdup(e->job, sizeof *job);
     job->vm = NULL;
-    bool order = job->kind == HV_MIGRATE;
+    bool power = job->kind == HV_STANDBY || job->kind == HV_WAKE;
+    bool order = job->kind == HV_MIGRATE || power;
     bool slow = h->hv_slow_until > s->now;
     msec delay = slow ? sim_between(s, 100, 8000) : sim_between(s, 1, order ? 200 : 60);
-    struct later *l = sim_later(s, delay, h->index, order ? order_arrives : call_due);
+    struct later *l = sim_later(s, delay, h->index,
+                                power   ? power_arrives
+                                : order ? order_arrives
+                                        : call_due);
     l->always = order;
     l->orphaned = call_orphaned;
     l->data = job;

@@ -537,6 +537,8 @@ static inline void hv_evaluate(struct world *w, struct host *h, const struct hv_
         break;
     case HV_TUNE:
     case HV_POSTCOPY: /* these plans do not allow it */
+    case HV_STANDBY:
+    case HV_WAKE:
     case HV_KINDS:
         break;
     }
