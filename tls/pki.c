@@ -6,9 +6,9 @@
 
 #include "tls/file.h"
 #include "tls/handles.h"
+#include "tls/revoked.h"
 
-#define RSA_BITS 3072 /* as strong as P-256 */
-#define SERIAL_BYTES 16
+#define RSA_BITS 3072    /* as strong as P-256 */
 #define CLOCK_SKEW_S 300 /* a new certificate is valid on a host whose clock is this late */
 #define DAY_S 86400
 #define PEM_MAX 65536
@@ -48,14 +48,15 @@ int pki_key_generate(enum identity_use use, gnutls_x509_privkey_t *ret, struct e
     return generate(use == USE_LIBVIRT || use == USE_QEMU, ret, err);
 }
 
-/* What every certificate has: version, a random serial (positive, never 0), its times. */
-static int set_basics(gnutls_x509_crt_t crt, int days, msec now)
+/* What every certificate has: version, a serial number, its times. A root is nobody's. */
+static int set_basics(gnutls_x509_crt_t crt, enum identity_use use, const char *name, int days,
+                      msec now)
 {
-    uint8_t serial[SERIAL_BYTES];
-    int rc = gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof serial);
+    uint8_t serial[SERIAL_BYTES], random[SERIAL_RANDOM];
+    int rc = gnutls_rnd(GNUTLS_RND_NONCE, random, sizeof random);
     if (rc < 0)
         return rc;
-    serial[0] = (uint8_t)((serial[0] & 0x7f) | 0x40);
+    serial_make(use, name, random, serial);
     time_t from = (time_t)(now / 1000) - CLOCK_SKEW_S;
     if ((rc = gnutls_x509_crt_set_version(crt, 3)) < 0 ||
         (rc = gnutls_x509_crt_set_serial(crt, serial, sizeof serial)) < 0 ||
@@ -112,7 +113,8 @@ static int fill_root(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key, const cha
                      const char *unit, int days, msec now)
 {
     int rc;
-    if ((rc = set_basics(crt, days, now)) < 0 || (rc = gnutls_x509_crt_set_key(crt, key)) < 0 ||
+    if ((rc = set_basics(crt, USE_COUNT, "root", days, now)) < 0 ||
+        (rc = gnutls_x509_crt_set_key(crt, key)) < 0 ||
         (rc = set_dn(crt, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, unit)) < 0 ||
         (rc = set_dn(crt, GNUTLS_OID_X520_COMMON_NAME, cluster)) < 0 ||
         (rc = gnutls_x509_crt_set_basic_constraints(crt, 1, -1)) < 0 ||
@@ -299,7 +301,8 @@ int pki_certify(const struct pki_root *root, const struct cluster *cluster,
     int rc = check_request(root, request, err);
     if (rc < 0)
         return rc;
-    if ((rc = gnutls_x509_crt_init(&crt)) < 0 || (rc = set_basics(crt, request->days, now)) < 0 ||
+    if ((rc = gnutls_x509_crt_init(&crt)) < 0 ||
+        (rc = set_basics(crt, request->use, request->name, request->days, now)) < 0 ||
         (rc = gnutls_x509_crt_set_pubkey(crt, key)) < 0 || (rc = set_usage(crt, request->use)) < 0)
         return tls_error(err, rc, "certificate for %s", request->name);
     if ((rc = set_names(crt, cluster, request, err)) < 0)

@@ -15,6 +15,7 @@
 #include "agent/core/snapshot.h"
 #include "agent/core/state.h"
 #include "agent/io/agent_audit.h"
+#include "agent/io/agent_roots.h"
 #include "agent/io/api_local.h"
 #include "agent/io/api_metrics.h"
 #include "agent/io/consensus.h"
@@ -74,6 +75,7 @@ struct agent {
     struct api_local *api_local;
     struct doctor *doctor;
     struct agent_audit *audit;
+    struct agent_roots *roots;
 
     msec refused_at;  /* mono: when a stranger was last logged */
     unsigned refused; /* not logged since */
@@ -150,79 +152,14 @@ static void trim(uv_timer_t *timer)
     a->trimmed = true;
 }
 
-/* ---- roots, revocations, roster: to peers, and from them ---- */
-
-static Skein__Roots *own_roots(const struct agent *a)
-{
-    const struct trust *trust = trust_of(a->trust);
-    return state_roots_message(trust->roots(trust));
-}
-
-static void tell_roots(struct agent *a, const char *host)
-{
-    Skein__Frame frame = SKEIN__FRAME__INIT;
-    struct err err;
-    size_t len;
-    frame.kind_case = SKEIN__FRAME__KIND_ROOTS;
-    frame.roots = own_roots(a);
-    _cleanup_(freep) uint8_t *bytes = codec_pack(&frame.base, &len);
-    if (host == NULL)
-        agent_audit_tell_all(a->audit, &frame);
-    else
-        mesh_send(a->mesh, host, bytes, len, &err);
-    skein__roots__free_unpacked(frame.roots, NULL);
-}
-
-static int reload_users(struct agent *a, struct err *err)
-{
-    int rc = mesh_reload(a->mesh, err); /* links of those who were revoked end */
-    return rc < 0 ? rc : agent_audit_reload(a->audit, wall_now(), err);
-}
-
-/* What others hold, or the voters agreed on: followed where it is newer and proves itself. */
-static void follow_roots(struct agent *a, const char *from, const struct trust_roots *told)
-{
-    struct err err = {0};
-    bool changed = false;
-    if (trust_adopt(a->trust, told, wall_now(), &changed, &err) < 0)
-        log_warn("roots of %s are not followed: %s: %s", from, err_name(err.code), err.msg);
-    if (!changed)
-        return;
-    const struct trust *trust = trust_of(a->trust);
-    log_info("follows roots of %s: roster version %llu, revocations %llu", from,
-             (unsigned long long)trust->roots(trust)->roster_version,
-             (unsigned long long)trust->roots(trust)->revocations);
-    if (reload_users(a, &err) < 0)
-        log_err(&err, "roots");
-    tell_roots(a, NULL);
-}
-
-static void follow_agreed(struct agent *a)
-{
-    const struct trust_roots *agreed = state_roots(node_state(a->node));
-    if (agreed != NULL && !a->stopping && a->audit != NULL)
-        follow_roots(a, "the voters", agreed);
-}
-
-static char *text_of(const ProtobufCBinaryData *bytes)
-{
-    return xasprintf("%.*s", (int)bytes->len, bytes->data != NULL ? (char *)bytes->data : "");
-}
-
-static void roots_told(struct agent *a, const char *host, const Skein__Roots *roots)
-{
-    _cleanup_(freep) char *machines = text_of(&roots->machines), *people = text_of(&roots->people);
-    _cleanup_(freep) char *crl = text_of(&roots->crl), *roster = text_of(&roots->roster);
-    follow_roots(a, host, &(struct trust_roots){machines, people, crl, roster, 0, 0});
-}
-
 static void peer_up(void *arg, const char *host)
 {
     struct agent *a = arg;
     log_info("linked to %s", host);
     if (a->audit != NULL)
         agent_audit_peer(a->audit, host, true);
-    tell_roots(a, host);
+    if (a->roots != NULL)
+        agent_roots_tell(a->roots, host);
     step(arg, &(struct event){.kind = EVENT_PEER_UP, .host = host});
 }
 
@@ -296,7 +233,7 @@ static void frame(void *arg, const char *host, const uint8_t *bytes, size_t len)
     else if (frame->kind_case == SKEIN__FRAME__KIND_SNAPSHOT)
         keep_snapshot(a, host, frame->snapshot);
     else if (frame->kind_case == SKEIN__FRAME__KIND_ROOTS)
-        roots_told(a, host, frame->roots);
+        agent_roots_told(a->roots, host, frame->roots);
     else if (frame->kind_case == SKEIN__FRAME__KIND_AUDIT ||
              frame->kind_case == SKEIN__FRAME__KIND_EVENT)
         agent_audit_frame(a->audit, now_of(a), host, frame);
@@ -335,6 +272,12 @@ static void api_called(void *arg, uint64_t token, const Skein__ApiCall *call)
 }
 
 /* ---- the voters' agreement ---- */
+
+static void follow_agreed(struct agent *a)
+{
+    if (!a->stopping && a->roots != NULL)
+        agent_roots_agreed(a->roots, state_roots(node_state(a->node)));
+}
 
 static int raft_send(void *arg, const char *host, const uint8_t *bytes, size_t len)
 {
@@ -567,6 +510,33 @@ static int open_audit(struct agent *a, struct err *err)
         .conflict = audit_conflict,
     };
     return agent_audit_open(&conf, wall_now(), &a->audit, err);
+}
+
+/* ---- revocations ---- */
+
+static void hypervisor_told(void *arg, unsigned ended)
+{
+    struct agent *a = arg;
+    struct effects effects = {0};
+    struct step step = {.now = now_of(a), .conf = a->node_conf, .out = &effects};
+    const struct trust *trust = trust_of(a->trust);
+    effect_audit(&step, "revocations.held", "{s:I, s:i}", "revocations",
+                 (json_int_t)trust->roots(trust)->revocations, "sessions_ended", (int)ended);
+    performer_take(a->performer, step.now.wall, &effects);
+}
+
+static void open_roots(struct agent *a)
+{
+    a->roots = agent_roots_open(&(struct agent_roots_conf){
+        .loop = &a->loop,
+        .config = a->config,
+        .trust = a->trust,
+        .mesh = a->mesh,
+        .audit = a->audit,
+        .jobs = a->jobs,
+        .arg = a,
+        .hypervisor_told = hypervisor_told,
+    });
 }
 
 /* ---- opening, in order; closing, in the opposite order ---- */
@@ -817,12 +787,11 @@ static void on_signal(uv_signal_t *handle, int number)
     if (number != SIGHUP) {
         log_info("told to stop");
         leave(a);
-    } else if (trust_reload(a->trust, wall_now(), &err) < 0 || reload_users(a, &err) < 0 ||
-               renew_http(a, &err) < 0) {
+    } else if (agent_roots_reload(a->roots, &err) < 0 || renew_http(a, &err) < 0) {
         log_err(&err, "the old certificates and roster stay in use");
     } else {
         log_info("certificates, revocations and roster are read again");
-        tell_roots(a, NULL);
+        agent_roots_tell(a->roots, NULL);
     }
 }
 
@@ -847,7 +816,10 @@ static int open_all(struct agent *a, struct err *err)
     open_performer(a);
     if ((rc = open_jobs(a, err)) < 0 || (rc = open_evaluator(a, err)) < 0 ||
         (rc = open_mesh(a, err)) < 0 || (rc = open_http(a, err)) < 0 ||
-        (rc = open_audit(a, err)) < 0 || (rc = open_consensus(a, err)) < 0)
+        (rc = open_audit(a, err)) < 0)
+        return rc;
+    open_roots(a);
+    if ((rc = open_consensus(a, err)) < 0)
         return rc;
     uv_timer_init(&a->loop, &a->tick);
     a->tick.data = a;
@@ -904,6 +876,8 @@ static void stop(struct agent *a)
         performer_stop(a->performer);
     if (a->audit != NULL)
         agent_audit_stop(a->audit);
+    if (a->roots != NULL)
+        agent_roots_stop(a->roots);
     if (a->api_local != NULL)
         api_local_stop(a->api_local);
     if (a->doctor != NULL)
@@ -929,6 +903,7 @@ static void agent_done(struct agent *a)
     uv_loop_close(&a->loop);
     api_local_free(a->api_local);
     doctor_free(a->doctor);
+    agent_roots_free(a->roots);
     agent_audit_free(a->audit);
     performer_free(a->performer);
     recorder_free(a->recorder);

@@ -53,6 +53,8 @@ static const struct key keys[] = {
     STRING("api", "listen", api_listen, false, ""),
     STRING("api", "socket", api_socket, false, "/run/skein/agent.sock"),
     STRING("tls", "directory", tls_directory, false, "/etc/pki/skein"),
+    STRING("tls", "libvirt_crl", tls_libvirt_crl, false, "/etc/pki/CA/cacrl.pem"),
+    STRING("tls", "qemu_crl", tls_qemu_crl, false, "/etc/pki/qemu/ca-crl.pem"),
     STRING("migration", "address", migration_address, false, ""),
     STRING("migration", "ports", migration_ports, false, "49152-49215"),
     INT("migration", "bandwidth_mib_s", migration_bandwidth_mib_s, 0, 0, 1e6),

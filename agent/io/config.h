@@ -25,7 +25,8 @@ struct config {
     char *api_listen; /* "" when there is no HTTPS API */
     char *api_socket;
     char *tls_directory;
-    char *hypervisor; /* "libvirt:URI" or "sim:SOCKET" */
+    char *tls_libvirt_crl, *tls_qemu_crl; /* where the hypervisor reads revocations; "": nowhere */
+    char *hypervisor;                     /* "libvirt:URI" or "sim:SOCKET" */
     char *migration_address, *migration_ports;
     int migration_bandwidth_mib_s; /* 0: not limited */
     int migration_mbps;            /* link's speed; 0: unknown */

@@ -501,19 +501,50 @@ int jobs_open(uv_loop_t *loop, struct hypervisor *hv, const struct jobs_conf *co
     return 0;
 }
 
+/* Locked. A migration that still waits is not begun. */
+static void drop_queued(struct pool *pool, struct lane *lane, struct task *t)
+{
+    struct err err;
+    err_set(&err, ERR_CANCELLED, "%s: cancelled before the migration began", t->job.move.vm);
+    tasks_remove(&lane->queued, t);
+    pool_deliver_error(pool, t, &err);
+    task_free(t);
+}
+
+unsigned jobs_abort_moves(struct jobs *jobs, bool (*which)(void *arg, const struct hv_move *move),
+                          void *arg)
+{
+    struct lane *lane = &jobs->pool->lanes[LANE_MIGRATE];
+    unsigned n = 0;
+    uv_update_time(jobs->loop);
+    pthread_mutex_lock(&jobs->pool->lock);
+    for (struct task *t = lane->queued.head, *next; t != NULL; t = next) {
+        next = t->next;
+        if (!which(arg, &t->job.move))
+            continue;
+        drop_queued(jobs->pool, lane, t);
+        n++;
+    }
+    for (struct task *t = lane->running.head; t != NULL; t = t->next) {
+        if (t->state != TASK_RUNNING || !which(arg, &t->job.move))
+            continue;
+        queue_abort(jobs, t, loop_now(jobs));
+        n++;
+    }
+    pthread_mutex_unlock(&jobs->pool->lock);
+    rearm(jobs);
+    return n;
+}
+
 /* Locked. Takes the migration of this VM that still waits out of the queue; false when none does.
  */
 static bool cancel_queued(struct pool *pool, const struct hv_job *abort_job)
 {
     struct lane *lane = &pool->lanes[LANE_MIGRATE];
-    struct err err;
     for (struct task *t = lane->queued.head; t != NULL; t = t->next) {
         if (t->job.kind != HV_MIGRATE || strcmp(t->job.move.uuid, abort_job->move.uuid) != 0)
             continue;
-        err_set(&err, ERR_CANCELLED, "%s: cancelled before the migration began", t->job.move.vm);
-        tasks_remove(&lane->queued, t);
-        pool_deliver_error(pool, t, &err);
-        task_free(t);
+        drop_queued(pool, lane, t);
         return true;
     }
     return false;

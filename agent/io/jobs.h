@@ -45,6 +45,11 @@ int jobs_open(uv_loop_t *loop, struct hypervisor *hv, const struct jobs_conf *co
 /* Takes job->vm; job->id comes back as result.job. done() is never called from within. */
 void jobs_submit(struct jobs *jobs, struct hv_job *job);
 
+/* Abort every migration, begun or waiting, that which says true of; returns how many. Each ends as
+ * if HV_ABORT had been submitted for it. */
+unsigned jobs_abort_moves(struct jobs *jobs, bool (*which)(void *arg, const struct hv_move *move),
+                          void *arg);
+
 /* Stop: queued jobs are dropped, idle threads joined, busy ones left to end by themselves (a
  * migration goes on without us). No callback comes any more, but closed(arg), once, from the loop;
  * the struct is freed then. Run the loop until it is called. */

@@ -7,6 +7,7 @@
 
 #include "agent/io/agent.h"
 #include "agent/io/recover.h"
+#include "agent/io/revoker.h"
 #include "planner/worker/worker.h"
 #include "proto/log.h"
 #include "proto/util.h"
@@ -65,6 +66,7 @@ int main(int argc, char **argv)
     bool check = false, debug = false;
     int c;
     worker_main_if_asked(argc, argv);
+    revoker_main_if_asked(argc, argv);
     while ((c = getopt_long(argc, argv, "c:ndVh", options, NULL)) != -1) {
         switch (c) {
         case 'c':

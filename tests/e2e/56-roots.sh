@@ -55,11 +55,37 @@ check "her revocation is everywhere" wait_until 20 same crl.pem
 check "a revoked person approves nothing" fails skein_on hv3 plan approve "$plan" --yes $(as carla)
 check "the guest has not moved" guest_is prey hv2
 
-revoke hv4 agent
+# ---- a revoked host: what its libvirt may still do
+virsh_to() { lab exec "$1" timeout 5 virsh -q -c "qemu+tls://$2/system" list; } # FROM TO
+check "its libvirtd may command another's" wait_until 10 virsh_to hv4 hv1
+lab guest add stray --host hv4 --memory 64
+lab exec hv4 virsh -q -c qemu+tls://hv1/system event --event lifecycle --loop >"$WORK/session" 2>&1 &
+session=$!
+migrate_by_virsh stray hv4 hv1 --bandwidth 1 >"$WORK/move" 2>&1 & # a minute, if it is let
+move=$!
+arrives() { virsh_on hv1 list --all --name | grep -qx stray; }
+check "a guest is on its way from there" wait_until 10 arrives
+started=$SECONDS
+for use in libvirt qemu agent; do
+    revoke hv4 $use
+done
 give hv1 crl.pem
 check "a revoked host is out of the mesh within 5 s" within 5 eval \
     'for h in hv1 hv2 hv3; do lab logs $h agent | grep -q "link to hv4 is down" || exit 1; done'
 check "and stays out" eval 'sleep 3; ! lab logs hv1 agent | sed -n "/link to hv4 is down/,\$p" | grep -q "linked to hv4"'
+gone() { ! kill -0 "$1" 2>/dev/null; }
+check "its session with another's libvirtd has ended" wait_until 5 gone "$session"
+check "and the migration that it had begun" wait_until 5 gone "$move"
+note "$((SECONDS - started)) s after the revocation"
+check "whose guest is at home" wait_until 10 guest_is stray hv4
+check "it commands no other libvirtd any more" fails virsh_to hv4 hv1
+check "nor is it commanded" fails virsh_to hv1 hv4
+check "the others command each other" virsh_to hv1 hv2
+check "every host's libvirt and QEMU have the list" eval 'for h in hv1 hv2 hv3; do
+    for file in CA/cacrl.pem qemu/ca-crl.pem; do
+        [ "$(grep -c BEGIN "$STATE/hosts/$h/etc/pki/$file")" = 1 ] || exit 1
+    done
+done'
 # shellcheck disable=SC2046
 check "the others go on" skein_on hv3 plan approve "$plan" --yes --wait=60 $(as approver)
 check "no sanitizer complains" sanitizer_is_silent

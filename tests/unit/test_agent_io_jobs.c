@@ -333,6 +333,33 @@ static void hanging_queries_are_given_up(void **state)
     end(&w);
 }
 
+static bool is_not_first(void *arg, const struct hv_move *move)
+{
+    ++*(unsigned *)arg;
+    return strcmp(move->uuid, UUID("1")) != 0;
+}
+
+/* Of three moves, one waits for a thread; two are to end, whether begun or not. */
+static void some_moves_are_aborted(void **state)
+{
+    (void)state;
+    struct world w;
+    unsigned asked = 0;
+    begin(&w, (struct jobs_conf){.migrate_threads = 2});
+    for (uint64_t i = 1; i <= 3; i++)
+        submit(&w, i, HV_MIGRATE, i == 1 ? UUID("1") : i == 2 ? UUID("2") : UUID("3"), 0);
+    while (get(w.fake, &w.fake->migrating) < 2)
+        turn(&w, 99, 5);
+    assert_int_equal(jobs_abort_moves(w.jobs, is_not_first, &asked), 2);
+    assert_int_equal(asked, 3);
+    turn(&w, 3, 5000); /* the stand-in's abort ends all that run */
+    assert_int_equal(code_of(&w, 2), ERR_CANCELLED);
+    assert_int_equal(code_of(&w, 3), ERR_CANCELLED);
+    assert_int_equal(get(w.fake, &w.fake->migrating), 2);
+    assert_int_equal(get(w.fake, &w.fake->aborts), 1);
+    end(&w);
+}
+
 static void late_migrations_are_aborted(void **state)
 {
     (void)state;
@@ -418,6 +445,7 @@ int main(void)
         cmocka_unit_test(lanes_keep_order),
         cmocka_unit_test(migrations_leave_queries_alone),
         cmocka_unit_test(hanging_queries_are_given_up),
+        cmocka_unit_test(some_moves_are_aborted),
         cmocka_unit_test(late_migrations_are_aborted),
         cmocka_unit_test(deaf_migrations_are_unknown),
         cmocka_unit_test(changes_are_told),
