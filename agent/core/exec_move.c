@@ -134,6 +134,7 @@ static void ask_reserve(struct exec *e, struct action *a, struct step *s)
     fresh.has_autostart = 1;
     fresh.autostart = a->autostart || (vm->has_autostart && vm->autostart);
     reserve.vm = &fresh;
+    reserve.source_addresses = (char *)s->conf->source_addresses;
     Skein__Request request = SKEIN__REQUEST__INIT;
     request.kind_case = SKEIN__REQUEST__KIND_RESERVE;
     request.reserve = &reserve;

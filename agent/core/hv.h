@@ -62,6 +62,9 @@ enum hv_kind {
     HV_STANDBY,   /* this host goes to sleep; refuses while a VM is active here. OK: it was ordered,
                    * or   is over */
     HV_WAKE,      /* wakes move.to, whose card is mac, by this host's means; OK: it was ordered */
+    HV_OPEN,      /* destination, with a firewall: what move.sources sends may come in for
+                   * move.timeout_ms */
+    HV_CLOSE,     /* destination: no more */
     HV_KINDS
 };
 
@@ -86,6 +89,7 @@ struct hv_move {
     uint32_t downtime_ms;       /* longest pause; 0: the hypervisor's default */
     uint32_t first_downtime_ms; /* to begin with, where HV_TUNE can allow more; 0: downtime_ms */
     uint32_t timeout_ms;        /* abort after this; 0: never */
+    char sources[HV_NAME_MAX];  /* OPEN, CLOSE: addresses, separated by blanks */
 };
 
 struct hv_seen {

@@ -10,6 +10,8 @@
 
 /* A domain still arriving when its reservation ends is looked at again after this. */
 #define EXTENSION 10000
+/* So long may the source of a post-copy that broke come back through the firewall. */
+#define RECOVERY (3600 * 1000)
 /* A hypervisor's answer that has not come after this is asked for again. */
 #define JOB_PATIENCE 60000
 /* A request is checked for at most this long: the source asks again while the permit lives. */
@@ -21,6 +23,7 @@ enum hold_state {
     HOLD_CONFIRM, /* asking the voters */
     HOLD_OBSERVE, /* counting what is here */
     HOLD_ADMIT,   /* asking the hypervisor */
+    HOLD_OPEN,    /* opening the firewall */
     HOLD_HELD,
     HOLD_EXPIRED, /* its time is over: is the domain arriving? */
 };
@@ -131,7 +134,6 @@ static bool is_held(const struct hold *h)
     return h->state == HOLD_HELD || h->state == HOLD_EXPIRED;
 }
 
-/* Forget it; what was journaled is taken out of the journal. */
 /* Whether it has arrived or not: the hypervisor refuses unless it is active here. */
 static void keep_autostart(struct step *s, const struct hold *h)
 {
@@ -141,6 +143,40 @@ static void keep_autostart(struct step *s, const struct hold *h)
     effect_job(s, OWNER_RESERVE, &job);
 }
 
+static bool is_open(const struct step *s, const struct hold *h)
+{
+    return s->conf->firewall && h->record->source_addresses != NULL &&
+           (h->state == HOLD_OPEN || is_held(h));
+}
+
+/* A job that lets its source's connections in, or no more. */
+static struct hv_job firewall_job(const struct step *s, const struct hold *h, enum hv_kind kind)
+{
+    struct hv_job job = {.kind = kind};
+    bool recovers = migrate_is_postcopy(h->how.mode);
+    msec time = recovers ? RECOVERY : s->conf->reservation_lifetime + EXTENSION;
+    snprintf(job.move.uuid, sizeof job.move.uuid, "%s", h->record->uuid);
+    snprintf(job.move.vm, sizeof job.move.vm, "%s", h->record->vm);
+    snprintf(job.move.sources, sizeof job.move.sources, "%s", h->record->source_addresses);
+    job.move.timeout_ms = (uint32_t)time;
+    return job;
+}
+
+/* Unless another one holds the same way open, or it may be needed to recover a post-copy: then its
+ * time ends it. */
+static void close_way(const struct reserve *r, struct step *s, const struct hold *h)
+{
+    if (!is_open(s, h) || migrate_is_postcopy(h->how.mode))
+        return;
+    for (size_t i = 0; i < r->n; i++)
+        if (r->holds[i] != h && is_open(s, r->holds[i]) &&
+            strcmp(r->holds[i]->record->source_addresses, h->record->source_addresses) == 0)
+            return;
+    struct hv_job job = firewall_job(s, h, HV_CLOSE);
+    effect_job(s, OWNER_RESERVE, &job);
+}
+
+/* Forget it; what was journaled is taken out of the journal. */
 static void hold_drop(struct reserve *r, struct step *s, struct hold *h, const char *why)
 {
     effect_trace(s, "reserve %s/%s: dropped: %s", h->record->plan, h->record->action, why);
@@ -150,6 +186,7 @@ static void hold_drop(struct reserve *r, struct step *s, struct hold *h, const c
         effect_journal(s, key, NULL);
     if (is_held(h) && h->record->autostart)
         keep_autostart(s, h);
+    close_way(r, s, h);
     for (size_t i = 0; i < r->n; i++)
         if (r->holds[i] == h) {
             r->holds[i] = r->holds[--r->n];
@@ -424,6 +461,11 @@ static int check_request(const struct reserve *r, const Skein__Reserve *q, const
         return err_set(err, ERR_INVALID, "the VM described is not the action's");
     if (!need_of(q->vm, 0, &need))
         return err_set(err, ERR_INVALID, "the size of %s is not known", (*ret_move)->vm);
+    const char *sources = q->source_addresses;
+    if (s->conf->firewall && (sources == NULL || strlen(sources) >= HV_NAME_MAX))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s does not say from which addresses it sends, and the firewall wants them",
+                       from);
     return 0;
 }
 
@@ -469,6 +511,7 @@ static Skein__JournalRecord *record_new(const struct plan_body *body, const stru
     record.persistent = q->vm->persistent;
     record.has_autostart = 1;
     record.autostart = q->vm->persistent && q->vm->autostart;
+    record.source_addresses = q->source_addresses;
     return (Skein__JournalRecord *)codec_copy(&record.base);
 }
 
@@ -656,6 +699,10 @@ static void expired_seen(struct reserve *r, struct step *s, struct hold *h,
     if (result->err.code != ERR_OK || arriving) { /* not known, or still coming */
         h->state = HOLD_HELD;
         h->deadline_mono = s->now.mono + EXTENSION;
+        if (is_open(s, h)) {
+            struct hv_job job = firewall_job(s, h, HV_OPEN);
+            effect_job(s, OWNER_RESERVE, &job);
+        }
         return;
     }
     hold_drop(r, s, h, result->seen.present ? "it has arrived" : "expired");
@@ -673,7 +720,12 @@ void reserve_hv(struct reserve *r, struct step *s, const struct hv_result *resul
         expired_seen(r, s, h, result);
     } else if (result->err.code != ERR_OK) {
         hold_refuse(r, s, h, &result->err);
-    } else if (h->state == HOLD_ADMIT) {
+    } else if (h->state == HOLD_ADMIT && s->conf->firewall) {
+        struct hv_job job = firewall_job(s, h, HV_OPEN);
+        h->state = HOLD_OPEN;
+        h->job = effect_job(s, OWNER_RESERVE, &job);
+        h->job_mono = s->now.mono;
+    } else if (h->state == HOLD_ADMIT || h->state == HOLD_OPEN) {
         hold_keep(r, s, h);
     } else if (h->state == HOLD_OBSERVE && result->detail != NULL) {
         Skein__HostDetail *d = step_own_detail(s, result->detail);

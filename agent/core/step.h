@@ -50,8 +50,10 @@ struct node_conf {
     const Skein__HostDetail *own; /* what the configuration knows of this host: laid over what the
                                    * hypervisor says in every observation */
     const char *migration_address;
-    const char *mesh_address; /* where others dial this host */
-    const char *const *seeds; /* addresses by which to join */
+    const char *source_addresses; /* from which this host's migrations leave, separated by blanks */
+    bool firewall;                /* migrations come in only where a reservation opened the way */
+    const char *mesh_address;     /* where others dial this host */
+    const char *const *seeds;     /* addresses by which to join */
     size_t n_seeds;
     const char *const *policies; /* names of the active policies, in order */
     size_t n_policies;

@@ -626,7 +626,11 @@ static int open_jobs(struct agent *a, struct err *err)
     const struct power_driver_conf power_conf = {.driver = config->power_driver,
                                                  .command = config->power_command,
                                                  .broadcast = config->power_broadcast};
-    struct hypervisor_conf hv_conf = {.uri = config->hypervisor, .host = config->host};
+    struct hypervisor_conf hv_conf = {
+        .uri = config->hypervisor,
+        .host = config->host,
+        .firewall_ports = strcmp(config->firewall, "nft") == 0 ? config->migration_ports : NULL,
+    };
     struct jobs_conf jobs_conf = {
         .migrate_threads = (unsigned)config->limits_outflow_per_host,
         .done = hypervisor_done,

@@ -396,10 +396,31 @@ static int check_power(const struct config *c, const char *path, struct err *err
     return 0;
 }
 
+/* A firewall knows addresses and ports, no names. */
+static int check_firewall(const struct config *c, const char *path, struct err *err)
+{
+    unsigned char address[sizeof(struct in6_addr)];
+    int from = 0, to = 0, end = 0;
+    if (strcmp(c->firewall, "off") == 0)
+        return 0;
+    if (strncmp(c->hypervisor, "libvirt:", 8) != 0)
+        return err_set(err, ERR_INVALID, "%s: firewall: simulated hosts have none", path);
+    if (sscanf(c->migration_ports, "%5d-%5d%n", &from, &to, &end) != 2 ||
+        c->migration_ports[end] != '\0' || from < 1 || from > to || to > 65535)
+        return err_set(err, ERR_INVALID, "%s: migration.ports: \"%s\" is not like 49152-49215",
+                       path, c->migration_ports);
+    if (c->migration_address[0] != '\0' && inet_pton(AF_INET, c->migration_address, address) != 1 &&
+        inet_pton(AF_INET6, c->migration_address, address) != 1)
+        return err_set(err, ERR_INVALID,
+                       "%s: migration.address: \"%s\" is no address: with a firewall, no name does",
+                       path, c->migration_address);
+    return 0;
+}
+
 static int check_meaning(const struct config *c, const char *path, struct err *err)
 {
     static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
-    static const char *const firewalls[] = {"off", NULL};
+    static const char *const firewalls[] = {"off", "nft", NULL};
     static const char *const sources[] = {"hwmon", "none", NULL};
     int rc;
     if ((rc = check_host("cluster", c->cluster, path, err)) < 0 ||
@@ -407,6 +428,7 @@ static int check_meaning(const struct config *c, const char *path, struct err *e
         (rc = check_address("mesh.listen", c->mesh_listen, path, err)) < 0 ||
         (rc = check_one_of("log.level", c->log_level, levels, path, err)) < 0 ||
         (rc = check_one_of("firewall", c->firewall, firewalls, path, err)) < 0 ||
+        (rc = check_firewall(c, path, err)) < 0 ||
         (rc = check_one_of("sensors.source", c->sensors_source, sources, path, err)) < 0 ||
         (rc = check_params(c, path, err)) < 0 || (rc = check_power(c, path, err)) < 0)
         return rc;

@@ -34,15 +34,22 @@ static int open_scheme(const struct hypervisor_conf *conf, struct hypervisor **r
 
 int hypervisor_open(const struct hypervisor_conf *conf, struct hypervisor **ret, struct err *err)
 {
-    int rc = open_scheme(conf, ret, err);
+    struct firewall *firewall = NULL;
+    int rc = 0;
+    if (conf->firewall_ports != NULL)
+        rc = firewall_new(conf->firewall_ports, &firewall, err);
+    if (rc == 0)
+        rc = open_scheme(conf, ret, err);
     if (rc < 0) {
         sensors_close(conf->sensors);
         power_driver_free(conf->power);
+        firewall_free(firewall);
         return rc;
     }
     (*ret)->power = conf->power;
+    (*ret)->firewall = firewall;
     snprintf((*ret)->host, sizeof(*ret)->host, "%s", conf->host);
-    return rc;
+    return 0;
 }
 
 void hypervisor_close(struct hypervisor *hv)
@@ -50,8 +57,10 @@ void hypervisor_close(struct hypervisor *hv)
     if (hv == NULL)
         return;
     struct power_driver *power = hv->power;
+    struct firewall *firewall = hv->firewall;
     hv->ops->close(hv);
     power_driver_free(power);
+    firewall_free(firewall);
 }
 
 void finding_add(struct hv_findings *f, const char *code, const char *remedy, const char *evidence,
@@ -111,6 +120,7 @@ void hypervisor_call(struct hypervisor *hv, const struct hv_job *job, struct hv_
     int rc = -1;
     switch (job->kind) {
     case HV_OBSERVE:
+        firewall_keep(hv->firewall);
         rc = ops->observe(hv, &ret->detail, &ret->clock, err);
         break;
     case HV_LOOK:
@@ -160,6 +170,12 @@ void hypervisor_call(struct hypervisor *hv, const struct hv_job *job, struct hv_
     case HV_STANDBY:
     case HV_WAKE:
         rc = call_power(hv, job, err);
+        break;
+    case HV_OPEN:
+        rc = firewall_open(hv->firewall, move->sources, (msec)move->timeout_ms, err);
+        break;
+    case HV_CLOSE:
+        rc = firewall_close(hv->firewall, move->sources, err);
         break;
     case HV_KINDS:
         err_set(err, ERR_INTERNAL, "no such call");

@@ -12,6 +12,7 @@
 #define SKEIN_AGENT_IO_HYPERVISOR_H
 
 #include "agent/core/hv.h"
+#include "agent/io/firewall.h"
 #include "agent/io/power_driver.h"
 #include "agent/io/sensors.h"
 #include "proto/err.h"
@@ -25,7 +26,8 @@ struct hypervisor_conf {
                            * name; NULL: "qemu+tls://HOST/system" */
     bool unlocked_disks;  /* an admin's exception: VMs may leave though no lock guards their disks
                            * against a second running copy */
-    struct sensors *sensors; /* temperatures; taken, also on failure; NULL: none known */
+    const char *firewall_ports; /* to be closed to all but reserved sources; NULL: no firewall */
+    struct sensors *sensors;    /* temperatures; taken, also on failure; NULL: none known */
     struct power_driver
         *power; /* how it sleeps and wakes others; taken likewise; NULL: it does not */
 };
@@ -78,6 +80,7 @@ struct hypervisor {
     const struct hypervisor_ops *ops;
     struct power_driver *power; /* owned; hypervisor.c's */
     char host[HV_NAME_MAX];
+    struct firewall *firewall; /* owned by hypervisor.c; NULL: none */
 };
 
 /* Checks the URI and prepares; a hypervisor that does not answer yet is no error (calls say so).

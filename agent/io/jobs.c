@@ -323,6 +323,8 @@ static const char *kind_name(enum hv_kind kind)
         [HV_DISCARD] = "removing the paused copy",
         [HV_STANDBY] = "going to sleep",
         [HV_WAKE] = "waking the host",
+        [HV_OPEN] = "opening the firewall",
+        [HV_CLOSE] = "closing the firewall",
     };
     return names[kind];
 }

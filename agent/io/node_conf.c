@@ -84,6 +84,16 @@ static Skein__HostSummary *own_summary(const struct config *config, uint64_t inc
     return s;
 }
 
+/* The migrations' own, and the mesh's: which one is taken, the routes say. */
+static char *source_addresses(const struct config *config)
+{
+    const char *mesh = config->mesh_listen, *colon = strrchr(mesh, ':');
+    bool bracket = mesh[0] == '[';
+    int len = (int)(colon - mesh) - 2 * bracket;
+    return xasprintf("%s%s%.*s", config->migration_address,
+                     config->migration_address[0] != '\0' ? " " : "", len, mesh + bracket);
+}
+
 struct node_conf *node_conf_new(const struct config *config, const struct trust_store *trust,
                                 uint64_t incarnation)
 {
@@ -102,6 +112,8 @@ struct node_conf *node_conf_new(const struct config *config, const struct trust_
         .own = own,
         .migration_address = config->migration_address,
         .mesh_address = config->mesh_listen,
+        .source_addresses = source_addresses(config),
+        .firewall = strcmp(config->firewall, "nft") == 0,
         .seeds = (const char *const *)config->mesh_seeds,
         .n_seeds = config->n_mesh_seeds,
         .policies = (const char *const *)config->policies_active,
@@ -136,6 +148,7 @@ void node_conf_free(struct node_conf *conf)
         return;
     skein__host_detail__free_unpacked((Skein__HostDetail *)(uintptr_t)conf->own, NULL);
     free((void *)(uintptr_t)conf->voters);
+    free((void *)(uintptr_t)conf->source_addresses);
     policy_files_free((struct node_policy *)(uintptr_t)conf->sources, conf->n_sources);
     free(conf);
 }

@@ -187,6 +187,7 @@ struct world {
     unsigned migrate_calls[VMS], abort_calls, audits_refused, ended[VMS];
     bool autostart; /* what send_reserve() says of its VM */
     unsigned autostarts;
+    unsigned opened, closed; /* calls to the firewall */
     enum exec_state end_state[VMS];
     struct err last_reply;
     Skein__ActionState last_report;
@@ -534,6 +535,12 @@ static inline void hv_evaluate(struct world *w, struct host *h, const struct hv_
     case HV_EXAMINE:
     case HV_AUTOSTART:
         w->autostarts++;
+        break;
+    case HV_OPEN:
+        w->opened++;
+        break;
+    case HV_CLOSE:
+        w->closed++;
         break;
     case HV_TUNE:
     case HV_POSTCOPY: /* these plans do not allow it */
@@ -1355,6 +1362,7 @@ static inline void send_reserve(struct attempt *t, int from, const char *to)
     reserve.n_approvals = t->n_approvals;
     reserve.permit = &t->permit;
     reserve.vm = &vm;
+    reserve.source_addresses = (char *)w->hosts[from].conf.source_addresses;
     Skein__Request request = SKEIN__REQUEST__INIT;
     request.has_id = 1;
     request.id = ++w->planner_token << OWNER_BITS | OWNER_DUTY;

@@ -138,6 +138,32 @@ static void what_starts_with_its_host_does_so_here(void **state)
     }
 }
 
+/* Opened before the source is told, closed when nothing holds it open any more. */
+static void the_firewall_opens_for_it_alone(void **state)
+{
+    (void)state;
+    struct attempt t;
+    attempt_init(&t);
+    t.w.hosts[2].conf.firewall = true;
+    reserve_vm2(&t);
+    assert_int_equal(t.w.last_reply.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(t.w.last_reply.msg, "addresses"));
+    t.w.hosts[0].conf.source_addresses = "10.78.0.1 10.77.0.1";
+    reserve_vm2(&t);
+    assert_int_equal(t.w.last_reply.code, ERR_OK);
+    assert_true(held(&t).held);
+    assert_int_equal(t.w.opened, 1);
+    assert_int_equal(t.w.closed, 0);
+    /* A life later it still knows what it opened. */
+    agent_down(&t.w, &t.w.hosts[2]);
+    t.w.hosts[2].up_at = t.w.now + 3000;
+    run(&t.w, 4000);
+    send_release(&t, 0, held(&t).id);
+    run(&t.w, 500);
+    assert_int_equal(t.w.closed, 1);
+    attempt_done(&t);
+}
+
 static void no_room_is_said_in_numbers(void **state)
 {
     (void)state;
@@ -208,6 +234,7 @@ int main(void)
         cmocka_unit_test(it_does_not_expire_under_an_arriving_domain),
         cmocka_unit_test(only_its_source_releases_it),
         cmocka_unit_test(what_starts_with_its_host_does_so_here),
+        cmocka_unit_test(the_firewall_opens_for_it_alone),
         cmocka_unit_test(no_room_is_said_in_numbers),
         cmocka_unit_test(the_hosts_overcommit_counts),
         cmocka_unit_test(what_is_unknown_is_no_room),

@@ -72,6 +72,10 @@ static void mistakes_are_named(void **state)
         {"policies = { active = [ \"balance\" ]; params = { balence = { a = 1; }; }; };",
          "policies.params: \"balence\" is none of its values; did you mean \"balance\"?"},
         {"policies = { agreement = 0; };", "0 is not between 1 and 100"},
+        {"firewall = \"iptables\";", "none of its values"},
+        {"firewall = \"nft\"; migration = { ports = \"49152:49215\"; };", "migration.ports"},
+        {"firewall = \"nft\"; migration = { address = \"hv1-mig\"; };", "is no address"},
+        {"firewall = \"nft\"; hypervisor = \"sim:/tmp/x\";", "simulated hosts have none"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
