@@ -5,11 +5,25 @@
 #define APPROVALS_DEFAULT 1
 #define OVERRUN_MINUTES_MAX 1440
 #define SECONDS_MAX (7 * 86400)
+#define HOOK_SECONDS_DEFAULT 5
 
-static const char *const known[] = {"name",         "classes",   "hosts",           "tags",
-                                    "min_actions",  "approvers", "people",          "orders",
-                                    "ticket",       "windows",   "overrun_minutes", "canary",
-                                    "soak_seconds", NULL};
+static const char *const known[] = {"name",
+                                    "classes",
+                                    "hosts",
+                                    "tags",
+                                    "min_actions",
+                                    "approvers",
+                                    "people",
+                                    "orders",
+                                    "ticket",
+                                    "windows",
+                                    "overrun_minutes",
+                                    "canary",
+                                    "soak_seconds",
+                                    "notice_seconds",
+                                    "hook",
+                                    "hook_seconds",
+                                    NULL};
 
 static int check_members(const json_t *o, struct err *err)
 {
@@ -169,6 +183,33 @@ static int read_canary(const json_t *o, struct gate_rule *r, struct err *err)
     return 0;
 }
 
+/* A program's name, never a path: what runs on hosts, their own root put there. */
+static bool hook_ok(const char *hook)
+{
+    if (strncmp(hook, "https://", 8) == 0 || strncmp(hook, "http://", 7) == 0)
+        return true;
+    return hook[0] != '.' &&
+           hook[strspn(hook, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                             "0123456789._-")] == '\0';
+}
+
+static int read_hook(const json_t *o, struct gate_rule *r, struct err *err)
+{
+    int64_t notice, patience;
+    if (read_text(o, "hook", &r->hook, err) < 0 ||
+        read_number(o, "notice_seconds", 1, SECONDS_MAX, 0, &notice, err) < 0 ||
+        read_number(o, "hook_seconds", 1, GATES_HOOK_SECONDS_MAX, HOOK_SECONDS_DEFAULT, &patience,
+                    err) < 0)
+        return -(int)err->code;
+    if (r->hook != NULL && !hook_ok(r->hook))
+        return err_set(err, ERR_INVALID, "\"hook\" is neither a program's name nor an http(s) URL");
+    if (r->hook == NULL && json_object_get(o, "hook_seconds") != NULL)
+        return err_set(err, ERR_INVALID, "\"hook_seconds\" without \"hook\"");
+    r->notice = notice * 1000;
+    r->hook_patience = patience * 1000;
+    return 0;
+}
+
 static int read_rule(const json_t *o, struct gate_rule *r, struct err *err)
 {
     int64_t min_actions;
@@ -181,7 +222,8 @@ static int read_rule(const json_t *o, struct gate_rule *r, struct err *err)
     if (read_list(o, "classes", GATES_LIST_MAX, &r->classes, err) < 0 ||
         read_list(o, "hosts", GATES_LIST_MAX, &r->hosts, err) < 0 || read_tags(o, r, err) < 0 ||
         read_number(o, "min_actions", 1, 1000, 0, &min_actions, err) < 0 ||
-        read_approvals(o, r, err) < 0 || read_windows(o, r, err) < 0 || read_canary(o, r, err) < 0)
+        read_approvals(o, r, err) < 0 || read_windows(o, r, err) < 0 ||
+        read_canary(o, r, err) < 0 || read_hook(o, r, err) < 0)
         return -(int)err->code;
     r->min_actions = (unsigned)min_actions;
     return 0;
@@ -239,6 +281,7 @@ void gate_rules_free(struct gate_rules *rules)
         if (r->ticket != NULL)
             regfree(&r->ticket_regex);
         free(r->ticket);
+        free(r->hook);
         free(r->name);
     }
     free(rules->rules);

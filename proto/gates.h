@@ -14,7 +14,12 @@
  *                         expression for the whole of it
  *    "windows": ["mon-fri 22:00-06:00"...]  moves begin within these alone, UTC, ...
  *    "overrun_minutes": N                   ... or so long after one, of a plan begun in it
- *    "canary": N, "soak_seconds": N         the first N moves, then a rest, then the others}
+ *    "canary": N, "soak_seconds": N         the first N moves, then a rest, then the others
+ *    "notice_seconds": N  moves begin no sooner than so long after the plan was approved: the time
+ *                         in which owners, whom the hook tells, and people may veto
+ *    "hook": TEXT         asked before each move, by the planner and by the source: a program of
+ *                         this name in the hosts' folder of hooks, or an http(s) URL
+ *    "hook_seconds": N    how long it may take (default 5); no answer means: wait}
  * Unknown members are errors: a bound that this version does not know must not be ignored. Pure. */
 #ifndef SKEIN_PROTO_GATES_H
 #define SKEIN_PROTO_GATES_H
@@ -35,6 +40,7 @@
 #define GATES_APPROVERS_MAX 8 /* a plan carries few envelopes */
 #define GATES_TEXT_MAX 128    /* bytes of a name */
 #define GATES_TICKET_MAX 64   /* bytes of a ticket */
+#define GATES_HOOK_SECONDS_MAX 8
 
 struct gate_tag {
     char *key, *value;
@@ -55,6 +61,9 @@ struct gate_rule {
     msec overrun;
     unsigned canary; /* 0: none */
     msec soak;
+    msec notice;        /* 0: none */
+    char *hook;         /* NULL: none */
+    msec hook_patience; /* with a hook */
 };
 
 struct gate_rules {

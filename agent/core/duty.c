@@ -19,6 +19,7 @@ void duty_free(struct duty *d)
     if (d == NULL)
         return;
     duty_runs_clear(d);
+    duty_hooks_clear(d);
     duty_evaluators_free(d);
     duty_told_clear(d);
     free(d->runs);
@@ -57,6 +58,7 @@ void duty_role(struct duty *d, struct step *s, uint64_t term, const char *leader
     snprintf(d->leader, sizeof d->leader, "%s", leader);
     d->n_proposals = 0;
     duty_runs_clear(d);
+    duty_hooks_clear(d);
     duty_told_clear(d); /* a new planner does not know what another one told */
     duty_evaluators_reset(d, s);
     d->explain_at = 0;
@@ -263,8 +265,8 @@ static void tend_waiting(struct duty *d, struct step *s, const struct state *sta
         use_order(d, s, state, p);
 }
 
-static void tend_approved(struct duty *d, struct step *s, const struct state *state,
-                          const struct plan *p)
+static void tend_approved(struct duty *d, struct step *s, const struct view *view,
+                          const struct state *state, const struct plan *p)
 {
     const char *vm;
     struct gate_verdict verdict;
@@ -273,7 +275,10 @@ static void tend_approved(struct duty *d, struct step *s, const struct state *st
         duty_change(d, s, p, SKEIN__PLAN_STATE__PLAN_EXPIRED, err.msg);
     else if (drain_taken_back(state, p))
         duty_change(d, s, p, SKEIN__PLAN_STATE__PLAN_SUPERSEDED, "the drain was taken back");
-    else if (admin_freeze(state_admin(state), s->now.wall) == NULL &&
+    else if (duty_hooks_vetoed(d, p, &err) < 0)
+        duty_change(d, s, p, SKEIN__PLAN_STATE__PLAN_SUPERSEDED, err.msg);
+    else if (duty_hooks_told(d, s, view, state, p) &&
+             admin_freeze(state_admin(state), s->now.wall) == NULL &&
              state_gate_when(state, p, s->now.wall, &err) == 0 &&
              duty_vms_busy(state, p->body, p, &vm) == NULL)
         duty_change(d, s, p, SKEIN__PLAN_STATE__PLAN_ONGOING, "");
@@ -285,7 +290,7 @@ static void tend(struct duty *d, struct step *s, const struct view *view, const 
     if (waits_for_approval(p))
         tend_waiting(d, s, state, p);
     else if (p->state == SKEIN__PLAN_STATE__PLAN_APPROVED)
-        tend_approved(d, s, state, p);
+        tend_approved(d, s, view, state, p);
     else if (plan_state_running(p->state))
         duty_drive(d, s, view, state, p);
 }
@@ -397,6 +402,7 @@ void duty_tick(struct duty *d, struct step *s, const struct view *view, const st
     forget_old_proposals(d, s);
     agree_on_roots(d, s, state);
     duty_runs_forget_ended(d, state);
+    duty_hooks_forget_ended(d, state);
     struct plan *const *plans;
     size_t n = state_plans(state, &plans);
     for (size_t i = 0; i < n; i++)

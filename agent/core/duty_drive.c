@@ -380,6 +380,16 @@ static bool is_time(const struct drive *v)
     return false;
 }
 
+/* By the hooks that gate rules name. */
+static bool hooks_allow(const struct drive *v)
+{
+    struct err err;
+    int rc = duty_hooks_allow(v->d, v->s, v->view, v->state, v->p, v->i, &err);
+    if (rc == -ERR_DENIED)
+        find(v, CANCELLED, ERR_DENIED, err.msg, "");
+    return rc == 0;
+}
+
 static void drive_pending(const struct drive *v)
 {
     const struct plan_item *earlier = rests_on(v);
@@ -407,7 +417,7 @@ static void drive_pending(const struct drive *v)
         wait_for_hosts(v);
     else {
         v->run->blocked_since = 0;
-        if (has_room(v))
+        if (has_room(v) && hooks_allow(v))
             propose_permit(v);
     }
 }

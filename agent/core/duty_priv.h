@@ -123,6 +123,14 @@ struct drive {
     struct run *run; /* borrowed from d until the next run_get */
 };
 
+/* What a gate rule's hooks were asked about a move, or (action "") about a plan's notice. */
+struct inquiry {
+    char plan[PLAN_ID_SIZE], action[PLAN_ACTION_ID_MAX];
+    uint64_t token;       /* awaited; 0: none */
+    msec asked, answered; /* mono; 0: never */
+    struct err err;       /* the last answer: ERR_OK yes, ERR_DENIED no, others wait */
+};
+
 struct duty_told { /* what an agent that does not vote was told of people's orders */
     char *host;    /* owned */
     msec at;       /* mono; 0: never */
@@ -139,6 +147,8 @@ struct duty {
     size_t n_proposals, cap_proposals;
     struct run *runs;
     size_t n_runs, cap_runs;
+    struct inquiry *inquiries;
+    size_t n_inquiries, cap_inquiries;
     struct evaluator *evaluators; /* the policies', then the requests' */
     size_t n_evaluators, cap_evaluators;
     unsigned library; /* its generation when they were made; 0: none yet */
@@ -225,6 +235,20 @@ void duty_unwanted(struct evaluator *e);
  */
 char *duty_held(const struct duty *d, const struct step *s, const struct evaluator *e,
                 const struct evaluated *answer, const char *class);
+
+/* ---- duty_hooks.c ---- */
+
+/* May this move have a permit, by the hooks? 0; ERR_DENIED: no; ERR_UNAVAILABLE: not yet. */
+int duty_hooks_allow(struct duty *d, struct step *s, const struct view *view,
+                     const struct state *state, const struct plan *p, const struct plan_item *item,
+                     struct err *err);
+/* Do the owners know of an approved plan, for as long as the rules want? */
+bool duty_hooks_told(struct duty *d, struct step *s, const struct view *view,
+                     const struct state *state, const struct plan *p);
+/* ERR_DENIED: they said no when they were told. */
+int duty_hooks_vetoed(const struct duty *d, const struct plan *p, struct err *err);
+void duty_hooks_forget_ended(struct duty *d, const struct state *state);
+void duty_hooks_clear(struct duty *d);
 
 /* ---- duty_tell.c ---- */
 

@@ -79,6 +79,8 @@ struct action {
     msec start_by_mono;
     msec retry_mono; /* not before */
 
+    bool hooks_asked; /* of the gate rules, for this start */
+
     bool autostart; /* it starts with this host, as was just seen */
     bool cancelled;
     struct err outcome; /* what is to be told of a failure; ERR_OK: nothing yet */

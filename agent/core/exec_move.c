@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "agent/core/exec_action.h"
+#include "agent/core/hook.h"
 #include "agent/core/state.h"
 
 #define CONFIRM_PATIENCE 15000  /* ms to get the voters' word; the planner asks again */
@@ -83,9 +84,42 @@ static void looked(struct action *a, struct step *s, const struct hv_seen *seen)
     main_job(a, s, HV_PRECHECK);
 }
 
+static const Skein__VmDetail *own_detail(const struct exec *e, const struct action *a,
+                                         const struct step *s)
+{
+    const struct view_host *own = view_find(e->view, s->conf->host);
+    for (size_t i = 0; own != NULL && i < own->n_vms; i++)
+        if (own->vms[i]->uuid != NULL && strcmp(own->vms[i]->uuid, a->record->uuid) == 0)
+            return own->vms[i];
+    return NULL;
+}
+
+/* The gate rules' hooks, by this host itself: the planner may lie. False: there is none to ask. */
+static bool ask_hooks(const struct exec *e, struct action *a, struct step *s)
+{
+    struct err err;
+    _cleanup_(plan_body_freep) struct plan_body *body = NULL;
+    struct gate_facts facts = {.vm = own_detail(e, a, s)};
+    if (plan_body_parse(a->record->body.data, a->record->body.len, &body, &err) < 0)
+        return false; /* it was read before */
+    const struct plan_move *move = plan_body_move(body, a->record->action);
+    char *questions =
+        hook_questions(s->conf, trust_gates(s->conf->trust), &facts, body, move, e->view);
+    if (questions == NULL)
+        return false;
+    struct hv_job job = hook_job(questions, move);
+    a->job = effect_job(s, OWNER_EXEC, &job);
+    a->job_mono = s->now.mono;
+    return true;
+}
+
 /* True: forgotten. */
 static bool prechecked(struct exec *e, struct action *a, struct step *s, const struct err *err)
 {
+    bool first = !a->hooks_asked;
+    a->hooks_asked = true;
+    if (err->code == ERR_OK && first && ask_hooks(e, a, s))
+        return false;
     if (err->code == ERR_OK) {
         action_goto(a, s, EXEC_RESERVE, "it may leave");
         action_progress(e, a, s, "reserve");
@@ -100,16 +134,6 @@ static bool prechecked(struct exec *e, struct action *a, struct step *s, const s
 }
 
 /* ---- RESERVE ---- */
-
-static const Skein__VmDetail *own_detail(const struct exec *e, const struct action *a,
-                                         const struct step *s)
-{
-    const struct view_host *own = view_find(e->view, s->conf->host);
-    for (size_t i = 0; own != NULL && i < own->n_vms; i++)
-        if (own->vms[i]->uuid != NULL && strcmp(own->vms[i]->uuid, a->record->uuid) == 0)
-            return own->vms[i];
-    return NULL;
-}
 
 static void ask_reserve(struct exec *e, struct action *a, struct step *s)
 {

@@ -62,6 +62,8 @@ enum hv_kind {
     HV_STANDBY,   /* this host goes to sleep; refuses while a VM is active here. OK: it was ordered,
                    * or   is over */
     HV_WAKE,      /* wakes move.to, whose card is mac, by this host's means; OK: it was ordered */
+    HV_ASK,       /* planner, source: may this move begin, by the hooks of the gate rules? OK: yes;
+                   * ERR_DENIED: no; all else: not yet */
     HV_OPEN,      /* destination, with a firewall: what move.sources sends may come in for
                    * move.timeout_ms */
     HV_CLOSE,     /* destination: no more */
@@ -134,6 +136,7 @@ struct hv_job {
     struct hv_move move;   /* all kinds but OBSERVE; of STANDBY and WAKE only to */
     char mac[HV_MAC_SIZE]; /* WAKE; "": not known */
     Skein__VmDetail *vm;   /* ADMIT: what will arrive; owned by the job */
+    char *questions;       /* ASK: as hook_questions makes them; owned by the job */
 };
 
 struct hv_result {

@@ -588,6 +588,8 @@ static void hypervisor_answered(struct node *node, struct step *s, const struct 
         exec_hv(node->exec, s, result);
     else if (token_owner(result->job) == OWNER_RESERVE)
         reserve_hv(node->reserve, s, result);
+    else if (token_owner(result->job) == OWNER_DUTY)
+        duty_hv(node->duty, s, result);
     else if (result->job == node->observing)
         own_observed(node, s, result);
 }

@@ -131,7 +131,9 @@ size_t state_heads(const struct state *st, Skein__AuditHead *const **ret);
 /* The gate of a plan in the state, by the votes verified when they were applied; as gate_judge. */
 int state_gate(const struct state *st, const struct plan *p, msec wall, struct gate_verdict *ret,
                struct err *err);
-/* May its moves begin, by the gate rules' windows: ERR_UNAVAILABLE passes with time. */
+/* What is known of a plan's VMs for the rules. */
+struct gate_facts state_gate_facts(const struct plan *p);
+/* May its moves begin, by the gate rules' windows and notices: ERR_UNAVAILABLE passes with time. */
 int state_gate_when(const struct state *st, const struct plan *p, msec wall, struct err *err);
 /* May this action begin, by the rules' canaries: ERR_UNAVAILABLE passes, ERR_CANCELLED does not. */
 int state_gate_canary(const struct state *st, const struct plan *p, const struct plan_item *i,

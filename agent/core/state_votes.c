@@ -63,7 +63,7 @@ const struct gate_rules *state_gates(const struct state *st)
     return state_trust(st, &trust, &err) < 0 ? NULL : trust_gates(trust);
 }
 
-static struct gate_facts facts_of(const struct plan *p)
+struct gate_facts state_gate_facts(const struct plan *p)
 {
     return (struct gate_facts){.rules = p->put->gates, .n_rules = p->put->n_gates};
 }
@@ -72,15 +72,38 @@ int state_gate(const struct state *st, const struct plan *p, msec wall, struct g
                struct err *err)
 {
     struct gate_vote votes[GATE_VOTES_MAX];
-    struct gate_facts facts = facts_of(p);
+    struct gate_facts facts = state_gate_facts(p);
     size_t n = read_votes(p, votes);
     return gate_judge(state_gates(st), &facts, p->body, votes, n, wall, ret, err);
 }
 
+/* When the last of what opens its gate came. */
+static msec approved_at(const struct plan *p)
+{
+    msec at = 0;
+    for (size_t i = 0; i < p->n_votes; i++)
+        at = MAX(at, (msec)p->votes[i]->at_ms);
+    return at;
+}
+
+static int check_notice(const struct gate_rule *r, const struct plan *p, msec wall, struct err *err)
+{
+    msec until = sat_add(approved_at(p), r->notice);
+    if (r->notice == 0 || wall >= until)
+        return 0;
+    return err_set(err, ERR_UNAVAILABLE, "gate rule %s: %lld s are left of the notice", r->name,
+                   (long long)((until - wall + 999) / 1000));
+}
+
 int state_gate_when(const struct state *st, const struct plan *p, msec wall, struct err *err)
 {
-    struct gate_facts facts = facts_of(p);
-    return gate_when(state_gates(st), &facts, p->body, plan_state_running(p->state), wall, err);
+    const struct gate_rules *rules = state_gates(st);
+    struct gate_facts facts = state_gate_facts(p);
+    for (size_t i = 0; rules != NULL && i < rules->n; i++)
+        if (gate_rule_concerns(&rules->rules[i], p->body, &facts) &&
+            check_notice(&rules->rules[i], p, wall, err) < 0)
+            return -(int)err->code;
+    return gate_when(rules, &facts, p->body, plan_state_running(p->state), wall, err);
 }
 
 /* May this action begin, by one rule's canary? */
@@ -110,7 +133,7 @@ int state_gate_canary(const struct state *st, const struct plan *p, const struct
                       msec wall, struct err *err)
 {
     const struct gate_rules *rules = state_gates(st);
-    struct gate_facts facts = facts_of(p);
+    struct gate_facts facts = state_gate_facts(p);
     for (size_t k = 0; rules != NULL && k < rules->n; k++)
         if (rules->rules[k].canary > 0 && gate_rule_concerns(&rules->rules[k], p->body, &facts) &&
             check_canary(&rules->rules[k], p, i, wall, err) < 0)

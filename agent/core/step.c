@@ -9,6 +9,7 @@ void hv_job_done(struct hv_job *job)
 {
     if (job->vm != NULL)
         skein__vm_detail__free_unpacked(TAKE_PTR(job->vm), NULL);
+    free(TAKE_PTR(job->questions));
 }
 
 void hv_result_done(struct hv_result *result)
@@ -139,6 +140,7 @@ uint64_t effect_job(struct step *s, enum owner owner, struct hv_job *job)
     e->token = job->id = token_new(s, owner);
     e->job = xmemdup(job, sizeof *job);
     job->vm = NULL;
+    job->questions = NULL;
     return e->token;
 }
 

@@ -173,7 +173,7 @@ void effect_journal(struct step *s, const char *key, const Skein__JournalRecord 
  * "event" are added. */
 void effect_audit(struct step *s, const char *event, const char *fmt, ...);
 void effect_snapshot(struct step *s, const char *digest, const char *text, size_t len);
-uint64_t effect_job(struct step *s, enum owner owner, struct hv_job *job); /* takes job->vm */
+uint64_t effect_job(struct step *s, enum owner owner, struct hv_job *job); /* takes what job owns */
 uint64_t effect_evaluate(struct step *s, enum owner owner, struct evaluation *e);  /* takes e */
 void effect_answer(struct step *s, uint64_t token, unsigned status, json_t *body); /* takes body */
 void effect_dial(struct step *s, enum effect_kind kind, const char *key); /* DIAL, UNDIAL, CLOSE */

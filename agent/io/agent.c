@@ -629,6 +629,7 @@ static int open_jobs(struct agent *a, struct err *err)
     struct hypervisor_conf hv_conf = {
         .uri = config->hypervisor,
         .host = config->host,
+        .hooks = config->gates_hooks,
         .firewall_ports = strcmp(config->firewall, "nft") == 0 ? config->migration_ports : NULL,
     };
     struct jobs_conf jobs_conf = {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "agent/core/admin.h"
+#include "agent/io/hooks.h"
 #include "agent/io/power_driver.h"
 #include "agent/io/publish.h"
 #include "proto/canon.h"
@@ -48,6 +49,7 @@ static const struct key keys[] = {
     STRING("", "failure_domain", failure_domain, false, ""),
     STRING("", "hypervisor", hypervisor, false, "libvirt:qemu:///system"),
     STRING("", "firewall", firewall, false, "off"),
+    STRING("gates", "hooks", gates_hooks, false, HOOKS_DIRECTORY),
     STRING("mesh", "listen", mesh_listen, true, NULL),
     STRINGS("mesh", "seeds", mesh_seeds, false),
     STRING("api", "listen", api_listen, false, ""),

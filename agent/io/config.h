@@ -38,6 +38,7 @@ struct config {
     char *power_broadcast;         /* where wake-on-LAN is sent */
     char *sensors_source;          /* "hwmon" or "none" */
     char *sensors_inlet, *sensors_outlet, *sensors_cpu; /* "CHIP/LABEL"; "" finds them */
+    char *gates_hooks;                                  /* folder of the gate rules' hooks */
     char *firewall;                                     /* "off" or "nft" */
     char **raft_voters;                                 /* host names */
     size_t n_raft_voters;

@@ -49,6 +49,7 @@ int hypervisor_open(const struct hypervisor_conf *conf, struct hypervisor **ret,
     (*ret)->power = conf->power;
     (*ret)->firewall = firewall;
     snprintf((*ret)->host, sizeof(*ret)->host, "%s", conf->host);
+    (*ret)->hooks = xstrdup(conf->hooks != NULL ? conf->hooks : HOOKS_DIRECTORY);
     return 0;
 }
 
@@ -58,8 +59,10 @@ void hypervisor_close(struct hypervisor *hv)
         return;
     struct power_driver *power = hv->power;
     struct firewall *firewall = hv->firewall;
+    char *hooks = hv->hooks;
     hv->ops->close(hv);
     power_driver_free(power);
+    free(hooks);
     firewall_free(firewall);
 }
 
@@ -170,6 +173,9 @@ void hypervisor_call(struct hypervisor *hv, const struct hv_job *job, struct hv_
     case HV_STANDBY:
     case HV_WAKE:
         rc = call_power(hv, job, err);
+        break;
+    case HV_ASK:
+        rc = hooks_ask(hv->hooks, job->questions != NULL ? job->questions : "[]", err);
         break;
     case HV_OPEN:
         rc = firewall_open(hv->firewall, move->sources, (msec)move->timeout_ms, err);

@@ -13,6 +13,7 @@
 
 #include "agent/core/hv.h"
 #include "agent/io/firewall.h"
+#include "agent/io/hooks.h"
 #include "agent/io/power_driver.h"
 #include "agent/io/sensors.h"
 #include "proto/err.h"
@@ -26,6 +27,7 @@ struct hypervisor_conf {
                            * name; NULL: "qemu+tls://HOST/system" */
     bool unlocked_disks;  /* an admin's exception: VMs may leave though no lock guards their disks
                            * against a second running copy */
+    const char *hooks;    /* folder of the gate rules' hooks; NULL: HOOKS_DIRECTORY */
     const char *firewall_ports; /* to be closed to all but reserved sources; NULL: no firewall */
     struct sensors *sensors;    /* temperatures; taken, also on failure; NULL: none known */
     struct power_driver
@@ -81,6 +83,7 @@ struct hypervisor {
     struct power_driver *power; /* owned; hypervisor.c's */
     char host[HV_NAME_MAX];
     struct firewall *firewall; /* owned by hypervisor.c; NULL: none */
+    char *hooks;               /* likewise: the folder of the gate rules' hooks; NULL: the usual */
 };
 
 /* Checks the URI and prepares; a hypervisor that does not answer yet is no error (calls say so).

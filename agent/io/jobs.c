@@ -323,6 +323,7 @@ static const char *kind_name(enum hv_kind kind)
         [HV_DISCARD] = "removing the paused copy",
         [HV_STANDBY] = "going to sleep",
         [HV_WAKE] = "waking the host",
+        [HV_ASK] = "asking the gate rules' hooks",
         [HV_OPEN] = "opening the firewall",
         [HV_CLOSE] = "closing the firewall",
     };
@@ -522,13 +523,13 @@ unsigned jobs_abort_moves(struct jobs *jobs, bool (*which)(void *arg, const stru
     pthread_mutex_lock(&jobs->pool->lock);
     for (struct task *t = lane->queued.head, *next; t != NULL; t = next) {
         next = t->next;
-        if (!which(arg, &t->job.move))
+        if (t->job.kind != HV_MIGRATE || !which(arg, &t->job.move))
             continue;
         drop_queued(jobs->pool, lane, t);
         n++;
     }
     for (struct task *t = lane->running.head; t != NULL; t = t->next) {
-        if (t->state != TASK_RUNNING || !which(arg, &t->job.move))
+        if (t->job.kind != HV_MIGRATE || t->state != TASK_RUNNING || !which(arg, &t->job.move))
             continue;
         queue_abort(jobs, t, loop_now(jobs));
         n++;
@@ -559,6 +560,7 @@ void jobs_submit(struct jobs *jobs, struct hv_job *job)
     struct task *t = xcalloc(1, sizeof *t);
     t->job = *job;
     job->vm = NULL;
+    job->questions = NULL;
     uv_update_time(jobs->loop);
     bool takes_long =
         t->job.kind == HV_MIGRATE || t->job.kind == HV_STANDBY || t->job.kind == HV_WAKE;

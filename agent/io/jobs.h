@@ -42,7 +42,7 @@ struct jobs; /* opaque; used on the loop thread only */
 int jobs_open(uv_loop_t *loop, struct hypervisor *hv, const struct jobs_conf *conf,
               struct jobs **ret, struct err *err);
 
-/* Takes job->vm; job->id comes back as result.job. done() is never called from within. */
+/* Takes what the job owns; job->id comes back as result.job. done() is never called from within. */
 void jobs_submit(struct jobs *jobs, struct hv_job *job);
 
 /* Abort every migration, begun or waiting, that which says true of; returns how many. Each ends as

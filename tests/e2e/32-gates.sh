@@ -7,7 +7,15 @@ set -eu
 . "$(dirname "$0")/lib/sim.sh"
 BUILD=${SKEIN_BUILD:-$REPO/build}
 
-check "a cluster comes up" sim_of_own --hosts 5 --guests 10 --seed 5 --speed 20
+# A hook, which says what stands in a file.
+mkdir "$SIM_FOLDER/hooks"
+printf '#!/bin/sh\nexit "$(cat %s/verdict)"\n' "$SIM_FOLDER" >"$SIM_FOLDER/hooks/ask"
+echo "gates = { hooks = \"$SIM_FOLDER/hooks\"; };" >"$SIM_FOLDER/conf"
+echo 2 >"$SIM_FOLDER/verdict"
+chmod 755 "$SIM_FOLDER/hooks" "$SIM_FOLDER/hooks/ask"
+chmod 644 "$SIM_FOLDER/conf" "$SIM_FOLDER/verdict"
+
+check "a cluster comes up" sim_of_own --hosts 5 --guests 10 --seed 5 --speed 20 --agent-config "$SIM_FOLDER/conf"
 PKI=$SIM_FOLDER/clusters/test/pki HOSTS=$SIM_FOLDER/clusters/test/hosts
 check "all guests are known" wait_until 60 guests_known 10
 
@@ -30,7 +38,7 @@ audited() { # HOST EVENT CODE
 }
 
 # ---- two people, and a ticket
-printf '[{"name":"two","classes":["user"],"approvers":2,"ticket":"CHG[0-9]+"}]' >"$SIM_FOLDER/gates.json"
+printf '[{"name":"two","classes":["user"],"approvers":2,"ticket":"CHG[0-9]+"},{"name":"asks","classes":["user"],"hook":"ask"}]' >"$SIM_FOLDER/gates.json"
 tool cert issue --directory "$PKI" --person berta --roles approver --out "$PEOPLE" >/dev/null
 sed 's/approvers/aprovers/' "$SIM_FOLDER/gates.json" >"$SIM_FOLDER/wrong.json"
 chmod 644 "$SIM_FOLDER/gates.json" "$SIM_FOLDER/wrong.json"
@@ -101,7 +109,11 @@ sim agent start "$liar"
 
 # ---- the second
 check "two of two" approve berta --ticket CHG1
-check "the move succeeds" wait_until 60 plan_is "$plan" SUCCEEDED
+check "its hook is asked, and says wait" wait_until 20 eval 'audited "$(planner_now)" hook.answered UNAVAILABLE'
+check "it waits" plan_is "$plan" ONGOING
+check "nothing has moved yet" guest_on "$guest" "$from"
+echo 0 >"$SIM_FOLDER/verdict"
+check "the hook says yes: the move succeeds" wait_until 60 plan_is "$plan" SUCCEEDED
 
 # ---- two admins, and one of them alone
 tool cert issue --directory "$PKI" --person boss --roles admin --out "$PKI/people" >/dev/null

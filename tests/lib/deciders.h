@@ -18,7 +18,7 @@
 static const char *const host_names[HOSTS] = {"hv1", "hv2", "hv3", "hv4"};
 static const char *const policy_names[] = {"alpha", "beta"};
 
-enum message_kind { M_COMMIT, M_REQUEST, M_REPLY, M_EVALUATED };
+enum message_kind { M_COMMIT, M_REQUEST, M_REPLY, M_EVALUATED, M_ASKED };
 
 struct message {
     msec at;
@@ -92,6 +92,9 @@ struct world {
     msec hold;
     struct buf audit; /* "event event ..." of the leaders */
     unsigned starts;
+    char *asked; /* the hooks' last questions; owned ... */
+    unsigned n_asked;
+    enum err_code hook_says; /* ... and what all of them answer */
 };
 
 static struct world *world_now; /* for the checker below, and for messages */
@@ -317,6 +320,13 @@ static void perform(struct world *w, int v, struct effects *out)
             m.kind = M_EVALUATED;
             m.eval = TAKE_PTR(e->evaluation);
             post(w, m, true);
+        } else if (e->kind == EFFECT_JOB) {
+            CHECK(e->job->kind == HV_ASK, "a planner does more than ask");
+            free(w->asked);
+            w->asked = TAKE_PTR(e->job->questions);
+            w->n_asked++;
+            m.kind = M_ASKED;
+            post(w, m, true);
         } else if (e->kind == EFFECT_AUDIT) {
             perform_audit(w, e->record);
         } else if (e->kind == EFFECT_TRACE && getenv("SKEIN_TRACE") != NULL) {
@@ -341,6 +351,14 @@ static void evaluated(struct world *w, struct message *m)
                                .agreement = w->agreement,
                                .hold = w->hold};
     WITH_STEP(w, m->voter, duty_evaluated(me->d, s, me->view, me->st, m->token, &err, &answer));
+}
+
+static void hook_answers(struct world *w, const struct message *m)
+{
+    struct hv_result r = {.job = m->token, .kind = HV_ASK};
+    if (w->hook_says != ERR_OK)
+        err_set(&r.err, w->hook_says, "gate rule asks: its hook does not say yes");
+    WITH_STEP(w, m->voter, duty_hv(me->d, s, &r));
 }
 
 /* ---- sources ---- */
@@ -618,6 +636,9 @@ static void deliver(struct world *w, struct message *m)
     case M_EVALUATED:
         evaluated(w, m);
         break;
+    case M_ASKED:
+        hook_answers(w, m);
+        break;
     case M_REQUEST:
     case M_REPLY:
         if (!m->to_voter)
@@ -772,6 +793,7 @@ static void world_close(struct world *w)
     free(w->queue);
     free(w->log);
     free(w->journals);
+    free(w->asked);
     buf_done(&w->audit);
 }
 

@@ -581,6 +581,7 @@ static void carry_out(struct sim *s, struct sim_host *h, const struct hv_job *jo
     case HV_MIGRATE:  /* orders */
     case HV_STANDBY:
     case HV_WAKE:
+    case HV_ASK:  /* no hooks */
     case HV_OPEN: /* no firewall */
     case HV_CLOSE:
     case HV_KINDS:

@@ -188,6 +188,8 @@ struct world {
     bool autostart; /* what send_reserve() says of its VM */
     unsigned autostarts;
     unsigned opened, closed; /* calls to the firewall */
+    unsigned hooks_asked;    /* ... and to hooks, ... */
+    struct err hook_says;    /* ... which answer so */
     enum exec_state end_state[VMS];
     struct err last_reply;
     Skein__ActionState last_report;
@@ -536,6 +538,10 @@ static inline void hv_evaluate(struct world *w, struct host *h, const struct hv_
     case HV_AUTOSTART:
         w->autostarts++;
         break;
+    case HV_ASK:
+        w->hooks_asked++;
+        r->err = w->hook_says;
+        break;
     case HV_OPEN:
         w->opened++;
         break;
@@ -649,6 +655,7 @@ static inline void do_job(struct world *w, struct host *h, struct effect *x)
     e->to = h->index;
     e->life = h->life;
     e->job = *x->job;
+    x->job->questions = NULL;
     x->job->vm = NULL;
 }
 

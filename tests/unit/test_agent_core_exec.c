@@ -417,6 +417,36 @@ static void refused_by_both(void (*spoil)(struct attempt *t), enum err_code code
     refused(&t, code, "destination");
 }
 
+/* The source asks the hooks itself, whatever the planner says. */
+static void hook_says(struct attempt *t, enum err_code code)
+{
+    struct err err = {0};
+    _cleanup_json_ json_t *list = json_loads("[{\"name\":\"asks\",\"hook\":\"ask\"}]", 0, NULL);
+    attempt_init(t);
+    assert_ok(gate_rules_read(list, &fake_rules, &err), &err);
+    if (code != ERR_OK)
+        err_set(&t->w.hook_says, code, "its hook does not say yes");
+    send_start(&t->w, 1, "hv1", &t->permit, &t->body, t->approvals, t->n_approvals, false);
+    run(&t->w, 20000);
+    assert_int_equal(t->w.hooks_asked, 1);
+    assert_int_equal(t->w.migrate_calls[1], code == ERR_OK);
+}
+
+static void the_source_asks_hooks(void **state)
+{
+    (void)state;
+    struct attempt t;
+    hook_says(&t, ERR_OK);
+    attempt_done(&t);
+    hook_says(&t, ERR_DENIED);
+    assert_int_equal(exec_count(t.w.hosts[0].exec), 1); /* its end is remembered */
+    assert_int_equal(exec_active(t.w.hosts[0].exec), 0);
+    attempt_done(&t);
+    hook_says(&t, ERR_UNAVAILABLE); /* nothing was begun: a new permit may try again */
+    assert_int_equal(exec_count(t.w.hosts[0].exec), 0);
+    attempt_done(&t);
+}
+
 static void the_honest_attempt_starts(void **state)
 {
     (void)state;
@@ -665,6 +695,7 @@ int main(void)
         cmocka_unit_test(the_table_of_transitions_has_no_way_back),
         cmocka_unit_test(a_quiet_day_moves_what_fits),
         cmocka_unit_test(the_honest_attempt_starts),
+        cmocka_unit_test(the_source_asks_hooks),
         cmocka_unit_test(an_altered_body_is_refused),
         cmocka_unit_test(no_approval_is_refused),
         cmocka_unit_test(other_peoples_approvals_are_refused),

@@ -51,6 +51,11 @@ static void wrong_rules_are_refused(void **state)
         {"[{\"name\":\"a\",\"ticket\":\"CHG(\"}]", "regular expression"},
         {"[{\"name\":\"a\",\"soak_seconds\":5}]", "without \"canary\""},
         {"[{\"name\":\"a\",\"orders\":1}]", "\"orders\""},
+        {"[{\"name\":\"a\",\"hook\":\"../sh\"}]", "\"hook\""},
+        {"[{\"name\":\"a\",\"hook\":\"ftp://x/\"}]", "\"hook\""},
+        {"[{\"name\":\"a\",\"hook\":\"ask\",\"hook_seconds\":60}]", "\"hook_seconds\""},
+        {"[{\"name\":\"a\",\"hook_seconds\":2}]", "without \"hook\""},
+        {"[{\"name\":\"a\",\"notice_seconds\":0}]", "\"notice_seconds\""},
         {"[{\"name\":\"a\"},{\"name\":\"a\"}]", "two rules a"},
     };
 
