@@ -7,6 +7,7 @@
 #include "agent/core/membership.h"
 #include "agent/core/metrics.h"
 #include "agent/core/news.h"
+#include "agent/core/skew.h"
 #include "proto/codec.h"
 #include "proto/hash.h"
 #include "proto/util.h"
@@ -40,6 +41,7 @@ struct node {
     uint8_t bulletin[HASH_SIZE]; /* digest of the last that was learnt */
     struct hv_clock clock;       /* of the hypervisors' world */
     bool away;                   /* it has left the mesh, to sleep */
+    struct skew skew;            /* of this host's clock against the planner's */
 };
 
 static void news_arrived(void *arg, struct step *s, const Skein__HostSummary *summary, msec age);
@@ -143,8 +145,20 @@ static uint64_t capability_digest(const Skein__HostCapability *capability)
     return digest;
 }
 
+static void complete_clock(const struct node *node, const struct step *s,
+                           Skein__HostSummary *summary)
+{
+    msec apart;
+    summary->has_told_at_ms = 1;
+    summary->told_at_ms = (uint64_t)s->now.wall;
+    summary->has_clock_offset_ms = skew_known(&node->skew, node->leader, &apart);
+    if (summary->has_clock_offset_ms)
+        summary->clock_offset_ms = (int32_t)MAX(MIN(apart, (msec)INT32_MAX), (msec)INT32_MIN);
+}
+
 static void complete_summary(struct node *node, struct step *s, Skein__HostSummary *summary)
 {
+    complete_clock(node, s, summary);
     summary->has_incarnation = 1;
     summary->incarnation = membership_incarnation(node->membership, s->conf);
     summary->has_sequence = 1;
@@ -326,6 +340,15 @@ static bool is_voter(const struct node *node, const char *host)
     return false;
 }
 
+static void hear_clock(struct node *node, const struct step *s, const Skein__HostSummary *summary,
+                       msec age)
+{
+    if (summary->has_told_at_ms && strcmp(summary->host, node->leader) == 0 &&
+        strcmp(node->leader, s->conf->host) != 0)
+        skew_heard(&node->skew, node->leader, (msec)MIN(summary->told_at_ms, (uint64_t)INT64_MAX),
+                   age, s->now.wall);
+}
+
 /* A voter's own word, over its own link, says who plans. */
 static void summary_received(struct node *node, struct step *s, const char *from,
                              const Skein__HostSummary *summary)
@@ -333,6 +356,7 @@ static void summary_received(struct node *node, struct step *s, const char *from
     if (!speaks_for(from, summary->host))
         return;
     view_summary(node->view, summary, s->now, 0);
+    hear_clock(node, s, summary, 0);
     if (!is_voter(node, s->conf->host) && is_voter(node, from) && summary->planner != NULL)
         set_leader(node, s, summary->term, summary->planner);
 }
@@ -342,6 +366,7 @@ static void news_arrived(void *arg, struct step *s, const Skein__HostSummary *su
 {
     struct node *node = arg;
     view_summary(node->view, summary, s->now, age);
+    hear_clock(node, s, summary, age);
     bool names = !is_voter(node, s->conf->host) && is_voter(node, summary->host) &&
                  summary->planner != NULL && is_voter(node, summary->planner);
     if (names && summary->term >= node->term && strcmp(summary->planner, node->leader) != 0)
