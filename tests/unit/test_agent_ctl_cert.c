@@ -263,9 +263,92 @@ static void revoked_is_listed_so(void **state)
     expect(cmd_cert, "cert list --directory @/ca", 0, "SERIAL");
 }
 
+/* ---- skein roster, in a directory of its own ---- */
+
+static json_t *shown(void)
+{
+    struct err err = {0};
+    json_t *body = NULL;
+    expect(cmd_roster, "roster show --directory @/ro", 0, "\"version\"");
+    _cleanup_(freep) char *text = output();
+    assert_ok(canon_parse(text, strlen(text), "roster", &body, &err), &err);
+    return body;
+}
+
+static int version(void)
+{
+    _cleanup_json_ json_t *body = shown();
+    return (int)json_integer_value(json_object_get(body, "version"));
+}
+
+static void write_file(const char *name, const char *text)
+{
+    struct err err = {0};
+    _cleanup_(freep) char *path = xasprintf("%s/%s", home, name);
+    assert_ok(file_write(path, text, strlen(text), 0600, FILE_ANY_GROUP, &err), &err);
+}
+
+static void roster_changes_by_its_threshold(void **state)
+{
+    (void)state;
+    expect(cmd_init, "init --cluster dc1 --directory @/ro --admin ann", 0, "its admin is ann");
+    expect(cmd_cert, "cert issue --directory @/ro --person bob --roles admin --out @/ro/people", 0,
+           "roster version 2");
+    expect(cmd_cert,
+           "cert issue --directory @/ro --person eve --roles viewer --admin ann "
+           "--out @/eve",
+           0, "roster version 3");
+    write_file("gates.json", "[{\"name\":\"two\",\"approvers\":2}]");
+    write_file("wrong.json", "[{\"name\":\"two\",\"aprovers\":2}]");
+    expect(cmd_roster, "roster set --directory @/ro --admin ann --gates @/wrong.json", 1,
+           "did you mean \"approvers\"");
+    expect(cmd_roster, "roster set --directory @/ro --admin ann --gates @/gates.json", 0,
+           "is the new version");
+    _cleanup_json_ json_t *body = shown();
+    assert_int_equal(json_integer_value(json_object_get(body, "version")), 4);
+    assert_int_equal(json_array_size(json_object_get(body, "gates")), 1);
+    /* From now on two sign: the change itself is one that the new threshold binds. */
+    expect(cmd_roster, "roster set --directory @/ro --admin ann --threshold 2", 0,
+           "lacks signatures");
+    assert_int_equal(version(), 4);
+    expect(cmd_roster, "roster sign --directory @/ro --admin ann", 0,
+           "lacks signatures"); /* once */
+    expect(cmd_roster, "roster sign --directory @/ro --key @/ro/people/bob.key", 0,
+           "is the new version");
+    assert_int_equal(version(), 5);
+    expect(cmd_roster, "roster sign --directory @/ro --admin bob", 1, "error: ");
+    expect(cmd_roster, "roster set --directory @/ro --admin bob --remove eve", 0,
+           "lacks signatures");
+    expect(cmd_roster, "roster sign --directory @/ro --key @/eve/eve.key", 0, "lacks signatures");
+    assert_int_equal(version(), 5);
+    expect(cmd_roster, "roster sign --directory @/ro --admin ann", 0, "is the new version");
+    _cleanup_json_ json_t *after = shown();
+    assert_int_equal(json_array_size(json_object_get(after, "people")), 2);
+}
+
+static void roster_usage_is_told(void **state)
+{
+    (void)state;
+    expect(cmd_roster, "roster", 2, "wants show, set or sign");
+    expect(cmd_roster, "roster shwo", 2, "\"shwo\" is none of");
+    expect(cmd_roster, "roster --help", 0, "Examples:");
+    expect(cmd_roster, "roster set --help", 0, "Examples:");
+    expect(cmd_roster, "roster show", 2, "--directory is missing");
+    expect(cmd_roster, "roster set --directory @/ca", 2, "wants --threshold, --gates or --remove");
+    expect(cmd_roster, "roster sign --directory @/ca --threshold 2", 2, "belong to set");
+    expect(cmd_roster, "roster set --directory @/ca --threshold 2 --cert x", 2, "without --key");
+    expect(cmd_roster, "roster set --directory @/ca --remove x --key k --admin a", 2, "exclude");
+    expect(cmd_roster, "roster set --directory @/ca --threshold none", 1, "--threshold");
+    expect(cmd_roster, "roster set --directory @/ca --remove nobody", 1, "nobody");
+    expect(cmd_roster, "roster set --directory @/ca --gates @/nothing", 1, "nothing");
+    expect(cmd_roster, "roster show --directory @/none", 1, "not a directory made by");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(roster_changes_by_its_threshold),
+        cmocka_unit_test(roster_usage_is_told),
         cmocka_unit_test(init_refuses_to_overwrite),
         cmocka_unit_test(host_gets_what_libvirt_and_qemu_look_for),
         cmocka_unit_test(simulated_host_gets_its_agents_key_alone),
