@@ -107,7 +107,7 @@ static int call_power(struct hypervisor *hv, const struct hv_job *job, struct er
 
 static bool is_about_host(enum hv_kind kind)
 {
-    return kind == HV_OBSERVE || kind == HV_STANDBY || kind == HV_WAKE;
+    return kind == HV_OBSERVE || kind == HV_STANDBY || kind == HV_WAKE || kind == HV_ASK;
 }
 
 void hypervisor_call(struct hypervisor *hv, const struct hv_job *job, struct hv_result *ret)
