@@ -158,7 +158,7 @@ static void make(struct sim *s)
     s->inv = invariants_new();
     s->n_hosts = s->conf.hosts != 0 ? s->conf.hosts : (int)sim_between(s, 3, 6);
     s->n_voters = s->n_hosts >= 5 && sim_chance(s, 40000) ? 5 : 3;
-    s->power = s->seed % 4 == 3;
+    s->power = s->seed % 4 == 0;
     if (s->power) { /* voters do not sleep */
         s->n_voters = 3;
         s->n_hosts = MAX(s->n_hosts, 4);
