@@ -329,7 +329,7 @@ void people_plan(struct sim *s, const char *plan)
     for (int more = 0; more < 2; more++) /* it may not have arrived */
         about_plan(s, plan, first + sim_between(s, 1000, 20000), decide);
     if (sim_chance(s, 35000))
-        about_plan(s, plan, first + sim_between(s, 0, 8000), cancel);
+        about_plan(s, plan, first + sim_between(s, 0, 3000), cancel);
 }
 
 /* ---- and by themselves ---- */
