@@ -30,7 +30,7 @@ void faults_make(struct sim *s)
         .slow_disk = rate(s, 200, 1000),
         .slow_hv = rate(s, 200, 1000),
         .by_hand = rate(s, 500, 4000),
-        .power = sim_chance(s, 20000) ? 100 : 0,
+        .power = sim_chance(s, 60000) ? 100 : 0,
         .bad_fate = rate(s, 30000, 100000),
     };
     network_set_faults(s->net, &(struct network_faults){.delay_min = 1,
