@@ -478,12 +478,14 @@ static bool source_silent(const struct drive *v)
     return v->s->now.mono - v->run->answered >= DUTY_SILENT_MS;
 }
 
-/* Nothing of it is ever defined on disk: then its arrival shows in its running alone. */
-static bool is_transient(const struct drive *v)
+/* Is nothing of it ever defined on disk? Then its arrival shows in its running alone. Only its
+ * source can tell: at the destination it may be that its definition has not arrived. */
+static void note_transient(const struct drive *v)
 {
     const struct view_host *host;
     const Skein__VmDetail *vm = view_vm(v->view, v->i->move->uuid, &host);
-    return vm != NULL && vm->has_persistent && !vm->persistent;
+    if (vm != NULL && strcmp(host->name, v->i->move->from) == 0 && vm->has_persistent)
+        v->run->transient = !vm->persistent;
 }
 
 /* What both sides show, when they show one thing. */
@@ -492,8 +494,8 @@ static int agreement(const struct drive *v)
     const struct side *from = &v->run->from, *to = &v->run->to;
     if (plan_move_is_power(v->i->move))
         return duty_power_agreement(v);
-    bool arrived =
-        to->known && to->present && to->running && !to->job && (to->persistent || is_transient(v));
+    bool arrived = to->known && to->present && to->running && !to->job &&
+                   (to->persistent || v->run->transient);
     bool left = source_silent(v) || (from->known && !(from->present && from->running));
     if (arrived && left)
         return (int)SUCCEEDED;
@@ -613,6 +615,7 @@ static void note_permit(const struct drive *v)
 static void drive_live(const struct drive *v)
 {
     note_permit(v);
+    note_transient(v);
     if (overdue(v)) {
         find(v, NEEDS_OPERATOR, ERR_UNKNOWN,
              "what became of the move could not be found out in time", "");

@@ -54,6 +54,7 @@ struct run {
     bool stop;        /* it refused for good */
     struct err err;   /* its last refusal */
     struct side from, to;
+    bool transient;            /* its source, when the VM was last there, had no definition of it */
     int agreed;                /* what both sides show: Skein__ActionState, or -1 */
     msec agreed_since;         /* mono */
     int astray;                /* pending: where the VM is instead; enum place */

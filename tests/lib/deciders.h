@@ -68,6 +68,7 @@ struct world {
     struct journal *journals;
     size_t n_journals, cap_journals;
     int vm_at[VMS], vm_moves_to[VMS]; /* -1: it does not move */
+    bool undefined[VMS];              /* it runs where it is, without a definition */
     bool host_up[HOSTS];
     msec host_back[HOSTS];
     int nonce;
@@ -510,7 +511,7 @@ static void hear_look(struct world *w, const struct message *m, const Skein__Loo
     seen.has_present = seen.has_state = seen.has_persistent = seen.has_job = 1;
     seen.present = w->vm_at[vm] == m->host || arriving;
     seen.state = arriving ? SKEIN__VM_STATE__VM_INCOMING : SKEIN__VM_STATE__VM_RUNNING;
-    seen.persistent = w->vm_at[vm] == m->host;
+    seen.persistent = w->vm_at[vm] == m->host && !w->undefined[vm];
     seen.job = seen.present && w->vm_moves_to[vm] >= 0;
     reply.has_id = 1;
     reply.id = m->frame->request->id;
@@ -606,7 +607,7 @@ static void show_host(struct world *w, int h)
         d->name = names[i];
         d->has_state = d->has_persistent = 1;
         d->state = SKEIN__VM_STATE__VM_RUNNING;
-        d->persistent = 1;
+        d->persistent = !w->undefined[i];
         list[detail.n_vms++] = d;
     }
     struct moment now = {.mono = w->now, .wall = wall(w)};

@@ -456,6 +456,22 @@ static void a_silent_source_is_looked_around(void **state)
     assert_non_null(strstr(first_item(&w)->report->evidence, "source silent; seen running on hv3"));
 }
 
+/* Its definition has not come along: that is no transient VM. One that was transient before is. */
+static void a_guest_without_its_definition_has_not_moved(void **state)
+{
+    (void)state;
+    for (int transient = 0; transient < 2; transient++) {
+        WITH_WORLD(16);
+        w.undefined[0] = transient == 1;
+        run_to_start(&w);
+        world_run(&w, 2000); /* so that the planner knows what it was */
+        w.host_up[0] = false;
+        w.undefined[0] = true;
+        world_run(&w, 45000);
+        assert_int_equal(plan_item_state(first_item(&w)), transient ? A(SUCCEEDED) : A(UNKNOWN));
+    }
+}
+
 static void what_cannot_be_decided_needs_an_operator(void **state)
 {
     (void)state;
@@ -879,6 +895,7 @@ int main(void)
         cmocka_unit_test(a_move_that_failed_on_the_way_is_tried_again),
         cmocka_unit_test(a_move_that_always_fails_has_failed),
         cmocka_unit_test(a_silent_source_is_looked_around),
+        cmocka_unit_test(a_guest_without_its_definition_has_not_moved),
         cmocka_unit_test(what_cannot_be_decided_needs_an_operator),
         cmocka_unit_test(a_source_that_forgot_is_looked_at),
         cmocka_unit_test(a_source_that_returns_is_believed),
