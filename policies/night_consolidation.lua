@@ -80,20 +80,22 @@ local function phase(c)
     return said, why_said
 end
 
+-- Hosts that may be emptied: not those whose owner wants them awake.
+local function spare(c)
+    return up(c):where(function(h) return h.power.standby_allowed ~= false and h.tags["standby"] ~= "never" end)
+end
+
 function P.trigger(c)
     local now, why = phase(c)
     if now ~= "night" then return now ~= nil, why end
-    local used = c.hosts:where(function(h) return h.state == "up" and #h.vms > 0 end)
-    if #used <= 1 + c.params.n_plus then return false, "no host can be spared" end
-    return true, string.format("night: %d hosts in use", #used)
+    local used = up(c):where(function(h) return #h.vms > 0 end)
+    local idle = spare(c):where(function(h) return #h.vms == 0 and h.power.can_wake end)
+    if #used <= 1 + c.params.n_plus and #idle == 0 then return false, "no host can be spared" end
+    return true, string.format("night: %d hosts in use, %d more could sleep", #used, #idle)
 end
 
--- Packing: hosts that may be emptied, not those whose owner wants them awake. Else all.
 function P.sources(c)
-    if phase(c) ~= "night" then return up(c) end
-    return c.hosts:where(function(h)
-        return h.state == "up" and h.power.standby_allowed ~= false and h.tags["standby"] ~= "never"
-    end)
+    return phase(c) == "night" and spare(c) or up(c)
 end
 
 -- What a VM took at its busiest of late, where that is known: packed hosts have less to spare.

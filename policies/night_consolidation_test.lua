@@ -66,6 +66,16 @@ test("hosts that stand empty go to sleep", function()
     expect.standby("h1")
 end)
 
+test("so do hosts that stood empty before, though no other can be spared", function()
+    local hosts, vms = {}, {}
+    for i = 1, 6 do hosts["h" .. i] = { power = { can_wake = true, standby_allowed = true } } end
+    for i = 1, 12 do vms["vm" .. i] = { host = "h" .. 1 + i % 2, cpu_used_cores = 0.5 } end
+    given("six-hosts"):at("2026-11-22T23:00:00Z"):with{ hosts = hosts, vms = vms }:run()
+    expect.healthy()
+    expect.reason("2 hosts in use")
+    expect.standby("h3")
+end)
+
 test("before the day they wake, and load is spread", function()
     sleeping("2026-11-22T05:00:00Z"):run()
     expect.wake("h5")
