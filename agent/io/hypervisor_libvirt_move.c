@@ -262,6 +262,24 @@ static bool move_cancelled(struct libvirt *lv, const struct libvirt_move *self)
     return cancelled;
 }
 
+static bool in_postcopy(virDomainPtr dom)
+{
+    int state, reason;
+    return virDomainGetState(dom, &state, &reason, 0) == 0 && state == VIR_DOMAIN_PAUSED &&
+           (reason == VIR_DOMAIN_PAUSED_POSTCOPY || reason == VIR_DOMAIN_PAUSED_POSTCOPY_FAILED);
+}
+
+/* An abort of ours shows as whatever it broke first: "canceled by client", or a channel that QEMU
+ * had closed. Breaking a post-copy's connection is no end. */
+static int migrate_failed(struct libvirt *lv, virDomainPtr dom, const struct hv_move *move,
+                          const struct libvirt_move *self, struct err *err)
+{
+    libvirt_error(err, "migrating VM \"%s\" to %s", move->vm, move->to);
+    if (err->code == ERR_HYPERVISOR && move_cancelled(lv, self) && !in_postcopy(dom))
+        err->code = ERR_CANCELLED;
+    return -(int)err->code;
+}
+
 static int migrate(struct libvirt *lv, virConnectPtr conn, virDomainPtr dom,
                    const struct hv_move *move, const struct libvirt_move *self, struct err *err)
 {
@@ -284,7 +302,7 @@ static int migrate(struct libvirt *lv, virConnectPtr conn, virDomainPtr dom,
                        move->vm);
     if (virDomainMigrateToURI3(dom, uri, params.items, (unsigned)params.n,
                                migrate_flags(move, running)) < 0)
-        return libvirt_error(err, "migrating VM \"%s\" to %s", move->vm, move->to);
+        return migrate_failed(lv, dom, move, self, err);
     return 0;
 }
 
