@@ -97,7 +97,8 @@ home() { skein_on hv2 plan list -o json | jq -e '.plans[0] | .class == "restore"
 check "which was of class restore" home
 
 # ---- held
-check "web1 is held" skein_on hv2 hold --for 10m --reason "vendor looks at it" web1 $(as operator)
+# (between two hosts' words, one that has just moved is on neither)
+check "web1 is held" wait_until 10 skein_on hv2 hold --for 10m --reason "vendor looks at it" web1 $(as operator)
 check "which the snapshot says" eval \
     'skein_on hv2 vms -o json | jq -e ".vms[] | select(.name == \"web1\") | .hold_until != null" >/dev/null'
 check "and is taken back" skein_on hv2 hold --release web1 $(as operator)
