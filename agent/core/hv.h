@@ -60,7 +60,7 @@ enum hv_kind {
     HV_AUTOSTART, /* destination: a VM that arrived starts with its host, as it did where it came
                    * from: libvirt does not carry that over. Refuses unless it is active here */
     HV_STANDBY,   /* this host goes to sleep; refuses while a VM is active here. OK: it was ordered,
-                   * or   is over */
+                   * or is over */
     HV_WAKE,      /* wakes move.to, whose card is mac, by this host's means; OK: it was ordered */
     HV_ASK,       /* planner, source: may this move begin, by the hooks of the gate rules? OK: yes;
                    * ERR_DENIED: no; all else: not yet */

@@ -89,7 +89,7 @@ static uint32_t hash_bytes(const char *s, size_t len)
         h = (h ^ word) * 0x9E3779B97F4A7C15U;
         h ^= h >> 32;
     }
-    return h == 0 ? 1 : (uint32_t)h;
+    return (uint32_t)h;
 }
 
 static void grow(struct intern *t)

@@ -62,11 +62,6 @@ static void set_demand(struct lower *l, int v)
         d[LOWER_DISK] = vm->local_disk_mib;
 }
 
-static int64_t known_or_zero(int64_t q)
-{
-    return q == QUANTITY_UNKNOWN ? 0 : q;
-}
-
 static int64_t free_pages(const struct model_host *h, int64_t kib)
 {
     for (int i = 0; i < h->n_hugepages; i++)

@@ -56,6 +56,11 @@ static inline void lower_freep(struct lower **l)
     lower_free(*l);
 }
 
+static inline int64_t known_or_zero(int64_t q)
+{
+    return q == QUANTITY_UNKNOWN ? 0 : q;
+}
+
 /* Weights of one mode where the caller gave none. */
 struct planner_weights lower_default_weights(enum planner_mode mode);
 

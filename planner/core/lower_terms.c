@@ -40,11 +40,6 @@ struct planner_weights lower_weights(const struct planner_problem *p)
                                                         : p->weights;
 }
 
-static int64_t known_or_zero(int64_t q)
-{
-    return q == QUANTITY_UNKNOWN ? 0 : q;
-}
-
 /* ---- of hosts ---- */
 
 static bool counts_for_balance(const struct model_host *h)
