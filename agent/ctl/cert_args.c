@@ -30,6 +30,40 @@ int args_wrong_option(const char *command, char **argv, int answer)
     return args_usage(command, "unknown option %s", word);
 }
 
+bool args_help(int argc, char **argv, const char *help)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+    if (strcmp(word, "--help") != 0 && strcmp(word, "-h") != 0)
+        return false;
+    fputs(help, stdout);
+    return true;
+}
+
+/* "a, b, c", the last after another word than the others. */
+static char *listed(const char *const *words, const char *last)
+{
+    struct buf text = {0};
+    for (size_t i = 0; words[i] != NULL; i++)
+        buf_addf(&text, "%s%s", i == 0 ? "" : words[i + 1] != NULL ? ", " : last, words[i]);
+    return buf_take(&text);
+}
+
+int args_verb(const char *command, const char *const *verbs, const char *help, int argc,
+              char **argv, int *ret_status)
+{
+    const char *verb = argc > 1 ? argv[1] : "";
+    *ret_status = 0;
+    if (args_help(argc, argv, help))
+        return -1;
+    for (int i = 0; verbs[i] != NULL; i++)
+        if (strcmp(verb, verbs[i]) == 0)
+            return i;
+    _cleanup_(freep) char *list = listed(verbs, verb[0] == '\0' ? " or " : ", ");
+    *ret_status = 2;
+    return verb[0] == '\0' ? args_usage(command, "wants %s", list)
+                           : args_usage(command, "\"%s\" is none of %s", verb, list);
+}
+
 int args_failed(const struct err *err)
 {
     fprintf(stderr, "error: %s: %s\n", err_name(err->code), err->msg);

@@ -3,6 +3,7 @@
 #define SKEIN_AGENT_CTL_CERT_ARGS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "proto/err.h"
 #include "proto/units.h"
@@ -12,6 +13,14 @@ int args_usage(const char *command, const char *fmt, ...) __attribute__((format(
 
 /* The same for what getopt_long answered (':' or '?'). */
 int args_wrong_option(const char *command, char **argv, int answer);
+
+/* Where argv[1] asks for help it is printed: true. */
+bool args_help(int argc, char **argv, const char *help);
+
+/* Which of verbs (NULL-terminated) argv[1] is; -1 when that was all, *ret_status being the exit
+ * status: help was printed, or what is wrong was said. */
+int args_verb(const char *command, const char *const *verbs, const char *help, int argc,
+              char **argv, int *ret_status);
 
 /* "error: CODE: message" on stderr; returns the exit status 1. */
 int args_failed(const struct err *err);

@@ -261,15 +261,15 @@ static int run_revoke(struct authority *a, const struct options *o, struct err *
     return rc;
 }
 
-static const struct {
-    const char *name;
+static const char *const verb_names[] = {"issue", "list", "revoke", NULL};
+
+/* In their order. */
+static const struct verb {
     int (*check)(const struct options *o); /* -1: wrong usage, said */
     int (*run)(struct authority *a, const struct options *o, struct err *err);
-} verbs[] = {{"issue", check_issue, run_issue},
-             {"list", check_list, run_list},
-             {"revoke", check_revoke, run_revoke}};
+} verbs[] = {{check_issue, run_issue}, {check_list, run_list}, {check_revoke, run_revoke}};
 
-static int run_verb(size_t verb, int argc, char **argv)
+static int run_verb(const struct verb *verb, int argc, char **argv)
 {
     _cleanup_(authority_done) struct authority a = {0};
     struct options options = {0};
@@ -277,27 +277,16 @@ static int run_verb(size_t verb, int argc, char **argv)
     int rc = parse(argc, argv, &options);
     if (rc > 0)
         return 0;
-    if (rc < 0 || verbs[verb].check(&options) < 0)
+    if (rc < 0 || verb->check(&options) < 0)
         return 2;
     if (authority_open(options.directory, args_now(), &a, &err) < 0 ||
-        verbs[verb].run(&a, &options, &err) < 0)
+        verb->run(&a, &options, &err) < 0)
         return args_failed(&err);
     return 0;
 }
 
 int cmd_cert(int argc, char **argv)
 {
-    const char *verb = argc > 1 ? argv[1] : "";
-    if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
-        fputs(help, stdout);
-        return 0;
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-        if (strcmp(verb, verbs[i].name) == 0)
-            return run_verb(i, argc - 1, argv + 1);
-    if (verb[0] == '\0')
-        args_usage("cert", "wants issue, list or revoke");
-    else
-        args_usage("cert", "\"%s\" is none of issue, list, revoke", verb);
-    return 2;
+    int status, verb = args_verb("cert", verb_names, help, argc, argv, &status);
+    return verb < 0 ? status : run_verb(&verbs[verb], argc - 1, argv + 1);
 }

@@ -174,10 +174,8 @@ int cmd_policy(int argc, char **argv)
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
         if (strcmp(verbs[i].name, verb) == 0)
             return verbs[i].run(argc - 1, argv + 1);
-    if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
-        fputs(help, stdout);
+    if (args_help(argc, argv, help))
         return 0;
-    }
     args_usage("policy", verb[0] != '\0' ? "unknown command \"%s\"" : "wants a command%s", verb);
     return 2;
 }

@@ -241,12 +241,9 @@ int cmd_policy_record(int argc, char **argv)
 {
     struct export x = {0};
     struct err err = {0};
-    const char *word = argc > 1 ? argv[1] : "";
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-        fputs(help, stdout);
+    if (args_help(argc, argv, help))
         return 0;
-    }
-    if (strcmp(word, "export") != 0) {
+    if (strcmp(argc > 1 ? argv[1] : "", "export") != 0) {
         args_usage("policy record", "there is export");
         return 2;
     }

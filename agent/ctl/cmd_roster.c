@@ -168,15 +168,16 @@ static int check_rest(const struct options *o)
                : 0;
 }
 
-static const struct {
-    const char *name;
+static const char *const verb_names[] = {"show", "set", "sign", NULL};
+
+/* In their order. */
+static const struct verb {
     int (*check)(const struct options *o); /* -1: wrong usage, said */
     int (*run)(struct authority *a, const struct options *o, const struct admin_request *by,
                struct err *err);
-} verbs[] = {
-    {"show", check_rest, run_show}, {"set", check_set, run_set}, {"sign", check_rest, run_sign}};
+} verbs[] = {{check_rest, run_show}, {check_set, run_set}, {check_rest, run_sign}};
 
-static int run_verb(size_t verb, int argc, char **argv)
+static int run_verb(const struct verb *verb, int argc, char **argv)
 {
     _cleanup_(authority_done) struct authority a = {0};
     struct options o = {0};
@@ -184,7 +185,7 @@ static int run_verb(size_t verb, int argc, char **argv)
     int rc = parse(argc, argv, &o);
     if (rc > 0)
         return 0;
-    if (rc < 0 || verbs[verb].check(&o) < 0)
+    if (rc < 0 || verb->check(&o) < 0)
         return 2;
     _cleanup_(freep) char *certificate = certificate_of(&o);
     struct admin_request by = {.name = o.admin,
@@ -192,25 +193,13 @@ static int run_verb(size_t verb, int argc, char **argv)
                                .certificate = certificate,
                                .ask = args_ask_passphrase,
                                .user = (void *)(uintptr_t)o.passphrase_file};
-    if (authority_open(o.directory, args_now(), &a, &err) < 0 ||
-        verbs[verb].run(&a, &o, &by, &err) < 0)
+    if (authority_open(o.directory, args_now(), &a, &err) < 0 || verb->run(&a, &o, &by, &err) < 0)
         return args_failed(&err);
     return 0;
 }
 
 int cmd_roster(int argc, char **argv)
 {
-    const char *verb = argc > 1 ? argv[1] : "";
-    if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
-        fputs(help, stdout);
-        return 0;
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-        if (strcmp(verb, verbs[i].name) == 0)
-            return run_verb(i, argc - 1, argv + 1);
-    if (verb[0] == '\0')
-        args_usage("roster", "wants show, set or sign");
-    else
-        args_usage("roster", "\"%s\" is none of show, set, sign", verb);
-    return 2;
+    int status, verb = args_verb("roster", verb_names, help, argc, argv, &status);
+    return verb < 0 ? status : run_verb(&verbs[verb], argc - 1, argv + 1);
 }
