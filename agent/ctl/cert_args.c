@@ -1,7 +1,6 @@
 #include "agent/ctl/cert_args.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,6 +27,22 @@ int args_wrong_option(const char *command, char **argv, int answer)
     if (answer == ':')
         return args_usage(command, "%s wants a value", word);
     return args_usage(command, "unknown option %s", word);
+}
+
+int args_options(const char *command, const char *letters, const struct option *known,
+                 const char *help, int argc, char **argv, int (*take)(int option, void *to),
+                 void *to)
+{
+    optind = 0;
+    for (int c; (c = getopt_long(argc, argv, letters, known, NULL)) != -1;) {
+        if (c == 'h') {
+            fputs(help, stdout);
+            return 1;
+        }
+        if ((c == ':' || c == '?' ? args_wrong_option(command, argv, c) : take(c, to)) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 bool args_help(int argc, char **argv, const char *help)
@@ -124,6 +139,14 @@ msec args_now(void)
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (msec)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int args_json(const char *command, const char *text, bool *ret)
+{
+    *ret = strcmp(text, "json") == 0;
+    if (!*ret && strcmp(text, "text") != 0)
+        return args_usage(command, "-o \"%.20s\": there is json and text", text);
+    return 0;
 }
 
 int args_seed(const char *command, const char *text, uint64_t *ret)

@@ -2,6 +2,7 @@
 #ifndef SKEIN_AGENT_CTL_CERT_ARGS_H
 #define SKEIN_AGENT_CTL_CERT_ARGS_H
 
+#include <getopt.h>
 #include <jansson.h>
 #include <stdbool.h>
 
@@ -13,6 +14,13 @@ int args_usage(const char *command, const char *fmt, ...) __attribute__((format(
 
 /* The same for what getopt_long answered (':' or '?'). */
 int args_wrong_option(const char *command, char **argv, int answer);
+
+/* Gives every option to take (-1: wrong usage, said), what getopt_long does not know to
+ * args_wrong_option, and prints help for 'h'. 0 with optind at the first operand, 1 when help was
+ * printed, -1 on wrong usage. letters as getopt_long's, beginning with ':'. */
+int args_options(const char *command, const char *letters, const struct option *known,
+                 const char *help, int argc, char **argv, int (*take)(int option, void *to),
+                 void *to);
 
 /* Where argv[1] asks for help it is printed: true. */
 bool args_help(int argc, char **argv, const char *help);
@@ -35,6 +43,9 @@ char *args_ask_passphrase(void *user, const char *path);
 
 /* A whole number from 1 to max; ERR_INVALID names what. */
 int args_number(const char *what, const char *text, int max, int *ret, struct err *err);
+
+/* -o json or -o text: wrong usage where it is neither. */
+int args_json(const char *command, const char *text, bool *ret);
 
 /* --seed: wrong usage where it is no number from 0 to 2^63 - 1. */
 int args_seed(const char *command, const char *text, uint64_t *ret);

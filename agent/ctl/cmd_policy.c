@@ -120,31 +120,25 @@ int policy_print_json(const json_t *doc, struct err *err)
     return rc;
 }
 
+enum { OPT_SNAPSHOT = 256 };
+
+static int take_option(int option, void *to)
+{
+    struct policy_options *o = to;
+    if (option != OPT_SNAPSHOT)
+        return args_json(o->command, optarg, &o->json);
+    o->snapshot = optarg;
+    return 0;
+}
+
 int policy_parse(const char *command, int argc, char **argv, struct policy_options *o)
 {
-    enum { OPT_SNAPSHOT = 256 };
-
     static const struct option known[] = {{"snapshot", required_argument, NULL, OPT_SNAPSHOT},
                                           {"output", required_argument, NULL, 'o'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    optind = 0;
-    for (int c; (c = getopt_long(argc, argv, ":ho:", known, NULL)) != -1;) {
-        if (c == 'h') {
-            fputs(help, stdout);
-            return 1;
-        }
-        if (c == OPT_SNAPSHOT) {
-            o->snapshot = optarg;
-            continue;
-        }
-        if (c != 'o')
-            return args_wrong_option(command, argv, c);
-        o->json = strcmp(optarg, "json") == 0;
-        if (!o->json && strcmp(optarg, "text") != 0)
-            return args_usage(command, "-o \"%.20s\": there is json and text", optarg);
-    }
-    return 0;
+    o->command = command;
+    return args_options(command, ":ho:", known, help, argc, argv, take_option, o);
 }
 
 static int cmd_check(int argc, char **argv)

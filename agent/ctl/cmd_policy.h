@@ -28,6 +28,7 @@ int cmd_policy_revert(int argc, char **argv);
 
 /* Shared by them. */
 struct policy_options {
+    const char *command;
     const char *snapshot;
     bool json;
 };

@@ -361,9 +361,10 @@ static int one_of(const char *option, const char *text, const char *yes, const c
     return args_usage(COMMAND, "%s \"%.20s\": there is %s and %s", option, text, no, yes);
 }
 
-static int take_option(char **argv, int c, struct options *o)
+static int take_option(int option, void *to)
 {
-    switch (c) {
+    struct options *o = to;
+    switch (option) {
     case OPT_TRACE:
         o->trace = optarg;
         return 0;
@@ -379,10 +380,8 @@ static int take_option(char **argv, int c, struct options *o)
         return args_seed(COMMAND, optarg, &o->seed);
     case OPT_PARAM:
         return args_param(COMMAND, optarg, &o->params);
-    case 'o':
-        return one_of("-o", optarg, "json", "text", &o->json);
     default:
-        return args_wrong_option(COMMAND, argv, c);
+        return one_of("-o", optarg, "json", "text", &o->json);
     }
 }
 
@@ -397,15 +396,9 @@ static int parse(int argc, char **argv, struct options *o)
                                           {"output", required_argument, NULL, 'o'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    optind = 0;
-    for (int c; (c = getopt_long(argc, argv, ":ho:", known, NULL)) != -1;) {
-        if (c == 'h') {
-            fputs(help, stdout);
-            return 1;
-        }
-        if (take_option(argv, c, o) < 0)
-            return -1;
-    }
+    int rc = args_options(COMMAND, ":ho:", known, help, argc, argv, take_option, o);
+    if (rc != 0)
+        return rc;
     if (argc - optind != 1)
         return args_usage(COMMAND, "it wants one policy's file");
     o->policy = argv[optind];

@@ -196,9 +196,10 @@ static int take_time(const char *option, msec *ret, bool *ret_has)
                : 0;
 }
 
-static int take_option(char **argv, int c, struct export *x)
+static int take_option(int option, void *to)
 {
-    switch (c) {
+    struct export *x = to;
+    switch (option) {
     case OPT_TO:
         x->to = optarg;
         return 0;
@@ -206,13 +207,8 @@ static int take_option(char **argv, int c, struct export *x)
         return take_time("--from", &x->from, &x->has_from);
     case OPT_UNTIL:
         return take_time("--until", &x->until, &x->has_until);
-    case 'o':
-        x->json = strcmp(optarg, "json") == 0;
-        return x->json || strcmp(optarg, "text") == 0
-                   ? 0
-                   : args_usage(COMMAND, "-o \"%.20s\": there is json and text", optarg);
     default:
-        return args_wrong_option(COMMAND, argv, c);
+        return args_json(COMMAND, optarg, &x->json);
     }
 }
 
@@ -225,15 +221,9 @@ static int parse(int argc, char **argv, struct export *x)
                                           {"output", required_argument, NULL, 'o'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    optind = 0;
-    for (int c; (c = getopt_long(argc, argv, ":ho:", known, NULL)) != -1;) {
-        if (c == 'h') {
-            fputs(help, stdout);
-            return 1;
-        }
-        if (take_option(argv, c, x) < 0)
-            return -1;
-    }
+    int rc = args_options(COMMAND, ":ho:", known, help, argc, argv, take_option, x);
+    if (rc != 0)
+        return rc;
     return x->to != NULL ? 0 : args_usage(COMMAND, "--to is missing");
 }
 

@@ -91,14 +91,6 @@ static int take_amount(struct plan_args *a, const char *name, const char *text, 
     return 0;
 }
 
-static int take_output(struct plan_args *a, const char *text)
-{
-    a->json = strcmp(text, "json") == 0;
-    if (!a->json && strcmp(text, "text") != 0)
-        return args_usage(a->command, "-o \"%.20s\": there is json and text", text);
-    return 0;
-}
-
 static int take_at(struct plan_args *a, const char *text)
 {
     struct err err;
@@ -115,9 +107,10 @@ static int take_count(struct plan_args *a, const char *name, int max, int *ret)
                                                          : 0;
 }
 
-static int take_option(struct plan_args *a, int c)
+static int take_option(int option, void *to)
 {
-    switch (c) {
+    struct plan_args *a = to;
+    switch (option) {
     case OPT_SNAPSHOT:
         a->snapshot = optarg;
         return 0;
@@ -171,7 +164,7 @@ static int take_option(struct plan_args *a, int c)
     case OPT_MOST:
         return take_amount(a, "most", optarg, 1, &a->most);
     default:
-        return take_output(a, optarg);
+        return args_json(a->command, optarg, &a->json);
     }
 }
 
@@ -195,15 +188,9 @@ int plan_args_parse(struct plan_args *a, int argc, char **argv, const char *cons
     struct option options[ARRAY_SIZE(known)];
     choose(take, options);
     a->n_plus = a->vcpus = a->memory_mib = a->most = QUANTITY_UNKNOWN;
-    optind = 0;
-    for (int c; (c = getopt_long(argc, argv, ":ho:", options, NULL)) != -1;) {
-        if (c == 'h') {
-            fputs(a->help, stdout);
-            return 0;
-        }
-        if ((c == ':' || c == '?' ? args_wrong_option(a->command, argv, c) : take_option(a, c)) < 0)
-            return 2;
-    }
+    int rc = args_options(a->command, ":ho:", options, a->help, argc, argv, take_option, a);
+    if (rc != 0)
+        return rc > 0 ? 0 : 2;
     a->operands = argv + optind;
     a->n_operands = argc - optind;
     if (a->snapshot == NULL) {
