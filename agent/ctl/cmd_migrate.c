@@ -141,15 +141,5 @@ int cmd_migrate(int argc, char **argv)
     _cleanup_json_ json_t *parameters = how_given(&args) ? how_json(&how) : NULL;
     if (request(&cli, &sign, parameters, &answer, &err) < 0)
         return cli_failed(&err);
-    const char *plan = text_or(answer, "plan", "");
-    if (plan[strspn(plan, "0123456789abcdef")] != '\0' || plan[0] == '\0') {
-        err_set(&err, ERR_INTERNAL, "the agent's answer names no plan");
-        return cli_failed(&err);
-    }
-    if (cli.format == CLI_JSON && !wait.given)
-        cli_print_json(answer);
-    else if (cli.format != CLI_JSON)
-        puts(plan);
-    fprintf(stderr, "the plan waits for an approval; try: skein plan show %s\n", plan);
-    return wait.given ? wait_for_plan(&cli, plan, &wait) : 0;
+    return wait_answered(&cli, answer, true, &wait);
 }

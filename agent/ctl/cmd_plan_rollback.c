@@ -156,16 +156,6 @@ int cmd_plan_rollback(int argc, char **argv)
         return cli_failed(&err);
     if (args.dry_run)
         return 0;
-    const char *plan = text_or(answer, "plan", ""), *state = text_or(answer, "state", "?");
-    if (plan[strspn(plan, "0123456789abcdef")] != '\0' || plan[0] == '\0') {
-        err_set(&err, ERR_INTERNAL, "the agent's answer names no plan");
-        return cli_failed(&err);
-    }
-    if (cli.format == CLI_JSON && !args.wait.given)
-        cli_print_json(answer);
-    else if (cli.format != CLI_JSON)
-        puts(plan);
-    if (strcmp(state, "PENDING_APPROVAL") == 0)
-        fprintf(stderr, "the plan waits for an approval; try: skein plan show %s\n", plan);
-    return args.wait.given ? wait_for_plan(&cli, plan, &args.wait) : 0;
+    bool pending = strcmp(text_or(answer, "state", "?"), "PENDING_APPROVAL") == 0;
+    return wait_answered(&cli, answer, pending, &args.wait);
 }

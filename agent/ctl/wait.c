@@ -1,5 +1,7 @@
 #include "agent/ctl/wait.h"
 
+#include <stdio.h>
+
 #include "agent/ctl/cert_args.h"
 #include "agent/ctl/plan_view.h"
 #include "agent/ctl/text.h"
@@ -38,4 +40,22 @@ int wait_for_plan(const struct cli *cli, const char *id, const struct wait_args 
             "plan %s ended as %s%s%s; try: skein report %s", id, state,
             text_at(doc, "state_reason") != NULL ? ": " : "", text_or(doc, "state_reason", ""), id);
     return cli_failed(&err);
+}
+
+int wait_answered(const struct cli *cli, const json_t *answer, bool approval,
+                  const struct wait_args *args)
+{
+    struct err err = {0};
+    const char *plan = text_or(answer, "plan", "");
+    if (plan[strspn(plan, "0123456789abcdef")] != '\0' || plan[0] == '\0') {
+        err_set(&err, ERR_INTERNAL, "the agent's answer names no plan");
+        return cli_failed(&err);
+    }
+    if (cli->format == CLI_JSON && !args->given)
+        cli_print_json(answer);
+    else if (cli->format != CLI_JSON)
+        puts(plan);
+    if (approval)
+        fprintf(stderr, "the plan waits for an approval; try: skein plan show %s\n", plan);
+    return args->given ? wait_for_plan(cli, plan, args) : 0;
 }

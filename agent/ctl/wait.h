@@ -22,4 +22,10 @@ int wait_check(const struct cli *cli, const struct wait_args *args); /* 0, or 2:
  * printed) and returns the exit status. */
 int wait_for_plan(const struct cli *cli, const char *id, const struct wait_args *args);
 
+/* The answer to a request names the plan that was made: prints its id, or with -o json the answer
+ * where nobody waits, says that it waits for an approval where approval, and waits for it where
+ * asked to. Returns the exit status. */
+int wait_answered(const struct cli *cli, const json_t *answer, bool approval,
+                  const struct wait_args *args);
+
 #endif
