@@ -206,18 +206,6 @@ static int version_in_shadow(const struct cli *cli, const char *name, struct ver
                          name);
 }
 
-static int post(const struct cli *cli, const struct sign_args *sign, json_t *command, json_t **ret,
-                struct err *err)
-{
-    _cleanup_(sign_closep) struct signer *signer = NULL;
-    int rc = sign_open(cli, sign, &signer, err);
-    if (rc < 0) {
-        json_decref(command);
-        return rc;
-    }
-    return sign_post(cli, signer, command, "/v1/policies", ret, err);
-}
-
 static int command_of(const char *type, const struct version *v, bool with_source, json_t **ret,
                       struct err *err)
 {
@@ -231,6 +219,15 @@ static int command_of(const char *type, const struct version *v, bool with_sourc
         json_object_set_new(o, "source", source);
     *ret = o;
     return 0;
+}
+
+/* Signs it and posts it. */
+static int send_version(const struct cli *cli, const struct sign_args *sign, const char *type,
+                        const struct version *v, bool with_source, json_t **ret, struct err *err)
+{
+    json_t *command = NULL;
+    int rc = command_of(type, v, with_source, &command, err);
+    return rc < 0 ? rc : sign_command(cli, sign, command, "/v1/policies", ret, err);
 }
 
 static void print_done(const struct cli *cli, const json_t *answer, const char *done)
@@ -262,14 +259,12 @@ int cmd_policy_shadow(int argc, char **argv)
     struct cli cli = {.command = "policy shadow", .help = shadow_help, .formats = CLI_JSON};
     _cleanup_(version_done) struct version v = {0};
     _cleanup_json_ json_t *answer = NULL;
-    json_t *command = NULL;
     struct err err = {0};
     int rc = cli_parse(&cli, argc, argv, options, 1, 1);
     if (rc != CLI_GO || (rc = sign_check(&cli, &sign)) != 0)
         return rc;
     if (version_of_file(cli.operands[0], &v, &err) < 0 ||
-        command_of("policy-shadow", &v, true, &command, &err) < 0 ||
-        post(&cli, &sign, command, &answer, &err) < 0)
+        send_version(&cli, &sign, "policy-shadow", &v, true, &answer, &err) < 0)
         return cli_failed(&err);
     print_done(&cli, answer, "is in shadow");
     return 0;
@@ -321,7 +316,6 @@ int cmd_policy_promote(int argc, char **argv)
     struct cli cli = {.command = "policy promote", .help = promote_help, .formats = CLI_JSON};
     _cleanup_(version_done) struct version v = {0};
     _cleanup_json_ json_t *answer = NULL;
-    json_t *command = NULL;
     struct err err = {0};
     int rc = cli_parse(&cli, argc, argv, options, 1, 1);
     if (rc != CLI_GO || (rc = sign_check(&cli, &sign)) != 0)
@@ -331,8 +325,7 @@ int cmd_policy_promote(int argc, char **argv)
         return cli_usage(&cli, "\"%.64s\" is neither a policy's name nor a file", cli.operands[0]);
     if ((file ? version_of_file(cli.operands[0], &v, &err)
               : version_in_shadow(&cli, cli.operands[0], &v, &err)) < 0 ||
-        command_of("policy-promote", &v, file, &command, &err) < 0 ||
-        post(&cli, &sign, command, &answer, &err) < 0)
+        send_version(&cli, &sign, "policy-promote", &v, file, &answer, &err) < 0)
         return cli_failed(&err);
     print_done(&cli, answer, "is active");
     if (cli.format != CLI_JSON)
@@ -384,7 +377,7 @@ int cmd_policy_revert(int argc, char **argv)
     if (strspn(cli.operands[0], POLICY_NAME_CHARS) != strlen(cli.operands[0]))
         return cli_usage(&cli, "\"%.64s\" is no policy's name", cli.operands[0]);
     if (revert_command(&cli, shadow, &command, &err) < 0 ||
-        post(&cli, &sign, command, &answer, &err) < 0)
+        sign_command(&cli, &sign, command, "/v1/policies", &answer, &err) < 0)
         return cli_failed(&err);
     print_done(&cli, answer, shadow ? "is dropped" : "is active no more");
     return 0;
