@@ -122,6 +122,13 @@ char *args_ask_passphrase(void *user, const char *path)
     return passphrase;
 }
 
+char *args_certificate(const char *key)
+{
+    size_t n = strlen(key);
+    bool plain = n > 4 && strcmp(key + n - 4, ".key") == 0;
+    return xasprintf("%.*s.pem", (int)(plain ? n - 4 : n), key);
+}
+
 int args_number(const char *what, const char *text, int max, int *ret, struct err *err)
 {
     char *end;

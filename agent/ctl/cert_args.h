@@ -41,6 +41,9 @@ void args_wipep(char **p);
  * one. */
 char *args_ask_passphrase(void *user, const char *path);
 
+/* The certificate beside a key: anna.key -> anna.pem. */
+char *args_certificate(const char *key);
+
 /* A whole number from 1 to max; ERR_INVALID names what. */
 int args_number(const char *what, const char *text, int max, int *ret, struct err *err);
 

@@ -89,14 +89,11 @@ static int parse(int argc, char **argv, struct options *o)
     return 0;
 }
 
-/* anna.key -> anna.pem */
 static char *certificate_of(const struct options *o)
 {
     if (o->certificate != NULL || o->key == NULL)
         return o->certificate != NULL ? xstrdup(o->certificate) : NULL;
-    size_t len = strlen(o->key);
-    bool ends = len > 4 && strcmp(o->key + len - 4, ".key") == 0;
-    return xasprintf("%.*s.pem", (int)(ends ? len - 4 : len), o->key);
+    return args_certificate(o->key);
 }
 
 static int say_done(const struct authority *a)

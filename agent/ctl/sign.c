@@ -45,14 +45,6 @@ int sign_check(const struct cli *cli, struct sign_args *args)
 
 /* ---- the key ---- */
 
-/* DIR/anna.key -> DIR/anna.pem */
-static char *certificate_beside(const char *key)
-{
-    size_t n = strlen(key);
-    bool plain = n > 4 && strcmp(key + n - 4, ".key") == 0;
-    return xasprintf("%.*s.pem", (int)(plain ? n - 4 : n), key);
-}
-
 static int ask_cluster(const struct cli *cli, struct cluster *ret, struct err *err)
 {
     _cleanup_json_ json_t *status = NULL;
@@ -71,7 +63,7 @@ int sign_open(const struct cli *cli, const struct sign_args *args, struct signer
               struct err *err)
 {
     _cleanup_(sign_closep) struct signer *s = xcalloc(1, sizeof *s);
-    _cleanup_(freep) char *beside = certificate_beside(args->key);
+    _cleanup_(freep) char *beside = args_certificate(args->key);
     const char *certificate = args->certificate != NULL ? args->certificate : beside;
     int seconds = args->lifetime_default > 0 ? args->lifetime_default : LIFETIME_S, rc;
     if ((rc = identity_load(certificate, args->key, args_ask_passphrase,
