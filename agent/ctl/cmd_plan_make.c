@@ -9,8 +9,6 @@
 #include "proto/canon.h"
 #include "tls/file.h"
 
-#define POLICY_MAX (((size_t)1 << 20) + 1) /* one more than allowed, so that the worker says so */
-
 static const char make_help[] =
     "usage: skein plan make --snapshot FILE --policy FILE [--param NAME=VALUE]... [WHAT-IF]...\n"
     "       skein plan make --snapshot FILE --mode MODE [WHAT-IF]...\n"
@@ -130,23 +128,12 @@ static int make_by_policy(const struct plan_args *a, const char *snapshot, size_
                           struct err *err)
 {
     _cleanup_(freep) char *policy = NULL, *params = NULL;
-    struct worker_request req = {.task = WORKER_PLAN,
-                                 .power = true,
-                                 .snapshot = snapshot,
-                                 .snapshot_len = len,
-                                 .policy_name = a->policy,
-                                 .has_seed = a->has_seed,
-                                 .seed = a->seed,
-                                 .has_at = a->has_at,
-                                 .at = a->at,
-                                 .limits = {.lua_ms = a->lua_ms}};
-    int rc = file_read(a->policy, POLICY_MAX, &policy, &req.policy_len, err);
+    struct worker_request req;
+    int rc = plan_args_policy(a, &req, &policy, &params, err);
     if (rc < 0)
         return rc;
-    req.policy = policy;
-    if (a->params != NULL && (rc = canon_dump(a->params, &params, NULL, err)) < 0)
-        return rc;
-    req.params = params;
+    req.snapshot = snapshot;
+    req.snapshot_len = len;
     _cleanup_(worker_result_done) struct worker_result result = {0};
     rc = worker_run(&req, &result, err);
     return rc < 0 ? rc : show_result(&result, a->json, err);

@@ -3,6 +3,7 @@
 
 #include "agent/ctl/cert_args.h"
 #include "agent/ctl/cmd_plan_offline.h"
+#include "agent/ctl/cmd_policy.h"
 #include "agent/ctl/whatif.h"
 #include "planner/check/check.h"
 #include "planner/worker/worker.h"
@@ -10,7 +11,6 @@
 #include "tls/file.h"
 
 #define PLAN_MAX ((size_t)64 << 20)
-#define POLICY_MAX (((size_t)1 << 20) + 1)
 
 static const char verify_help[] =
     "usage: skein plan verify --snapshot FILE [--policy FILE] [--at TIME] [-o json] PLAN\n"

@@ -10,6 +10,7 @@
 
 /* Bytes of a policy's file that are read: one more than allowed, so that the worker says so. */
 #define POLICY_MAX (((size_t)1 << 20) + 1)
+#define SNAPSHOT_MAX ((size_t)1 << 30) /* and of a snapshot's */
 
 int cmd_policy(int argc, char **argv); /* the others by their word, and `check` */
 int cmd_policy_test(int argc, char **argv);

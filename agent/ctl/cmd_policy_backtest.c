@@ -15,7 +15,6 @@
 #include "tls/file.h"
 
 #define COMMAND "policy backtest"
-#define SNAPSHOT_MAX ((size_t)1 << 30)
 #define SAMPLES_MAX ((size_t)64 << 10) /* of a PlanetLab file; the real ones have about 1 KiB */
 
 static const char help[] =

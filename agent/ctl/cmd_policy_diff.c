@@ -8,8 +8,6 @@
 #include "proto/canon.h"
 #include "tls/file.h"
 
-#define SNAPSHOT_MAX ((size_t)1 << 30)
-
 static const char *text_of(const json_t *o, const char *key)
 {
     const char *s = json_string_value(json_object_get(o, key));

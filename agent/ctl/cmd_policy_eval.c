@@ -10,8 +10,6 @@
 #include "proto/canon.h"
 #include "tls/file.h"
 
-#define SNAPSHOT_MAX ((size_t)1 << 30)
-
 static const char help[] =
     "usage: skein policy eval --snapshot FILE --policy FILE [--at TIME] [--seed N]\n"
     "                         [--param NAME=VALUE]... [--lua-ms N] [-o json]\n"
@@ -115,24 +113,15 @@ static int print_json(const struct worker_result *r, struct err *err)
 static int eval(const struct plan_args *a, struct err *err)
 {
     _cleanup_(freep) char *snapshot = NULL, *policy = NULL, *params = NULL;
-    struct worker_request req = {.task = WORKER_PLAN,
-                                 .power = true,
-                                 .policy_name = a->policy,
-                                 .has_seed = a->has_seed,
-                                 .seed = a->seed,
-                                 .has_at = a->has_at,
-                                 .at = a->at,
-                                 .limits = {.lua_ms = a->lua_ms}};
-    int rc = file_read(a->snapshot, SNAPSHOT_MAX, &snapshot, &req.snapshot_len, err);
+    struct worker_request req;
+    size_t len;
+    int rc = file_read(a->snapshot, SNAPSHOT_MAX, &snapshot, &len, err);
     if (rc == 0)
-        rc = file_read(a->policy, POLICY_MAX, &policy, &req.policy_len, err);
-    if (rc == 0 && a->params != NULL)
-        rc = canon_dump(a->params, &params, NULL, err);
+        rc = plan_args_policy(a, &req, &policy, &params, err);
     if (rc < 0)
         return rc;
     req.snapshot = snapshot;
-    req.policy = policy;
-    req.params = params;
+    req.snapshot_len = len;
     _cleanup_(worker_result_done) struct worker_result r = {0};
     rc = worker_run(&req, &r, err);
     if (rc == 0 && a->json)

@@ -8,8 +8,6 @@
 #include "proto/canon.h"
 #include "tls/file.h"
 
-#define SNAPSHOT_MAX ((size_t)1 << 30)
-
 static void print_pair(const json_t *p)
 {
     const char *code = json_string_value(json_object_get(p, "code"));

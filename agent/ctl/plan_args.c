@@ -5,7 +5,10 @@
 #include <stdio.h>
 
 #include "agent/ctl/cert_args.h"
+#include "agent/ctl/cmd_policy.h"
+#include "proto/canon.h"
 #include "proto/util.h"
+#include "tls/file.h"
 
 enum option_id {
     OPT_SNAPSHOT = 256,
@@ -203,6 +206,25 @@ int plan_args_parse(struct plan_args *a, int argc, char **argv, const char *cons
 void plan_args_done(struct plan_args *a)
 {
     json_decref(a->params);
+}
+
+int plan_args_policy(const struct plan_args *a, struct worker_request *ret, char **ret_policy,
+                     char **ret_params, struct err *err)
+{
+    *ret = (struct worker_request){.task = WORKER_PLAN,
+                                   .power = true,
+                                   .policy_name = a->policy,
+                                   .has_seed = a->has_seed,
+                                   .seed = a->seed,
+                                   .has_at = a->has_at,
+                                   .at = a->at,
+                                   .limits = {.lua_ms = a->lua_ms}};
+    int rc = file_read(a->policy, POLICY_MAX, ret_policy, &ret->policy_len, err);
+    if (rc == 0 && a->params != NULL)
+        rc = canon_dump(a->params, ret_params, NULL, err);
+    ret->policy = *ret_policy;
+    ret->params = *ret_params;
+    return rc;
 }
 
 bool plan_args_what_if(const struct plan_args *a)

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "planner/worker/worker.h"
 #include "proto/err.h"
 #include "proto/units.h"
 
@@ -36,6 +37,11 @@ enum { PLAN_ARGS_GO = -1 }; /* go on; else the exit status */
 /* take: the long options that the command knows, NULL-terminated. */
 int plan_args_parse(struct plan_args *a, int argc, char **argv, const char *const *take);
 void plan_args_done(struct plan_args *a);
+
+/* A run of the policy that they name, which wants a snapshot besides. It borrows of them, and of
+ * the two texts, which the caller frees, on error too. */
+int plan_args_policy(const struct plan_args *a, struct worker_request *ret, char **ret_policy,
+                     char **ret_params, struct err *err);
 
 /* Does anything alter the snapshot, or ask for a plan of the core's own? */
 bool plan_args_what_if(const struct plan_args *a);

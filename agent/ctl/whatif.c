@@ -4,12 +4,12 @@
 
 #include <stdio.h>
 
+#include "agent/ctl/cmd_policy.h"
 #include "planner/core/jread.h"
 #include "proto/canon.h"
 #include "proto/util.h"
 #include "tls/file.h"
 
-#define SNAPSHOT_MAX ((size_t)1 << 30)
 #define HOSTS_MAX ((size_t)64 << 20)
 
 enum { HOSTS, VMS, RULES, N_LISTS };
