@@ -1,16 +1,12 @@
 /* drain_follow.c - watching a drain: its hosts, its plans one after another, what stays. */
-#include <time.h>
-
 #include "agent/ctl/drain.h"
 #include "agent/ctl/plan_view.h"
 #include "agent/ctl/table.h"
 #include "agent/ctl/text.h"
 #include "proto/canon.h"
 
-#define LOOK_EVERY_MS 1000
-#define PATIENCE_MS 60000 /* for an agent that does not answer, or no planner */
-#define STUCK_MS 20000    /* nothing moves, nothing is planned: what stays cannot move for now */
-#define PLANNED_MS 45000  /* for a plan to come */
+#define STUCK_MS 20000   /* nothing moves, nothing is planned: what stays cannot move for now */
+#define PLANNED_MS 45000 /* for a plan to come */
 
 struct watch {
     const struct cli *cli;
@@ -22,19 +18,6 @@ struct watch {
     char *said;                     /* last line about the hosts; owned */
     msec idle_since;                /* mono; 0: something goes on */
 };
-
-static msec now_mono(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (msec)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void wait_ms(msec ms)
-{
-    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    nanosleep(&t, NULL);
-}
 
 static bool is_named(const struct drain_hosts *hosts, const char *name)
 {
@@ -193,7 +176,7 @@ static int judge(struct watch *w, const struct seen *s, enum drain_until until, 
                  struct err *err)
 {
     bool quiet = s->moving == 0 && s->plans == 0;
-    msec now = now_mono();
+    msec now = follow_now();
     if (s->taken_back)
         return err_set(err, ERR_CANCELLED, "the drain was taken back");
     if (s->vms == 0 && quiet)
@@ -208,34 +191,27 @@ static int judge(struct watch *w, const struct seen *s, enum drain_until until, 
         w->idle_since = now;
     /* All are known to be blocked; or nothing came of any planning for long. */
     bool known = s->blocked >= s->vms;
-    if (known && (until == DRAIN_PLANNED || (s->skips && now - w->idle_since >= LOOK_EVERY_MS)))
+    if (known && (until == DRAIN_PLANNED || (s->skips && now - w->idle_since >= FOLLOW_EVERY_MS)))
         return 1;
     if (now - w->idle_since < (known ? STUCK_MS : PLANNED_MS))
         return 0;
     return s->skips ? 1 : stays(s, err);
 }
 
-/* It may be over soon: a planner is elected, the agent restarts. */
-static bool may_pass(const struct err *err)
-{
-    return err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT || err->code == ERR_IO ||
-           err->code == ERR_NOT_LEADER;
-}
-
 static int follow(struct watch *w, enum drain_until until, msec limit, json_t **ret,
                   struct err *err)
 {
-    msec begun = now_mono(), answered = begun;
+    msec begun = follow_now(), answered = begun;
     for (;;) {
         _cleanup_(seen_done) struct seen s;
         int rc = look(w, &s, err);
-        if (rc < 0 && (!may_pass(err) || now_mono() - answered > PATIENCE_MS))
+        if (rc < 0 && (!follow_may_pass(err) || follow_now() - answered > FOLLOW_PATIENCE_MS))
             return rc;
         if (rc < 0) {
             _cleanup_(freep) char *line = xasprintf("waiting: %s", err->msg);
             say(w, line);
         } else {
-            answered = now_mono();
+            answered = follow_now();
             if (!s.taken_back)
                 say_seen(w, &s);
             json_decref(*ret);
@@ -243,10 +219,10 @@ static int follow(struct watch *w, enum drain_until until, msec limit, json_t **
             if ((rc = judge(w, &s, until, begun, err)) != 0)
                 return MIN(rc, 0);
         }
-        if (limit > 0 && now_mono() - begun >= limit)
+        if (limit > 0 && follow_now() - begun >= limit)
             return err_set(err, ERR_TIMEOUT, "%zu VMs are left after %lld s; the drain goes on",
                            s.vms, (long long)limit / 1000);
-        wait_ms(LOOK_EVERY_MS);
+        follow_pause();
     }
 }
 

@@ -7,9 +7,7 @@
 #include "agent/ctl/text.h"
 #include "proto/canon.h"
 
-#define LOOK_EVERY_MS 1000
-#define PATIENCE_MS 60000 /* for an agent that does not answer, or no planner */
-#define STEP_PERCENT 10   /* of a move, between two plain lines */
+#define STEP_PERCENT 10 /* of a move, between two plain lines */
 
 struct plan_follower {
     FILE *to;
@@ -18,17 +16,23 @@ struct plan_follower {
     json_t *said;   /* action (or "plan") -> what was last said of it */
 };
 
-static msec now_mono(void)
+msec follow_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (msec)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void wait_ms(msec ms)
+void follow_pause(void)
 {
-    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    struct timespec t = {.tv_sec = FOLLOW_EVERY_MS / 1000};
     nanosleep(&t, NULL);
+}
+
+bool follow_may_pass(const struct err *err)
+{
+    return err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT || err->code == ERR_IO ||
+           err->code == ERR_NOT_LEADER;
 }
 
 /* Is it news? Then remember it. */
@@ -134,13 +138,6 @@ void plan_follower_free(struct plan_follower *f)
     free(f);
 }
 
-/* It may be over soon: a planner is elected, the agent restarts. */
-static bool may_pass(const struct err *err)
-{
-    return err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT || err->code == ERR_IO ||
-           err->code == ERR_NOT_LEADER;
-}
-
 static void say_trouble(struct plan_follower *f, const struct err *err)
 {
     if (!is_news(f, "trouble", err->msg))
@@ -156,16 +153,16 @@ int plan_follow(const struct cli *cli, const char *id, FILE *to, msec limit, jso
     struct plan_follower f = {.to = to, .terminal = isatty(fileno(to)) != 0, .said = json_object()};
     _cleanup_json_ json_t *said _unused_ = f.said;
     _cleanup_(freep) char *path = xasprintf("/v1/plans/%s", id);
-    msec begin = now_mono(), answered = begin;
+    msec begin = follow_now(), answered = begin;
     for (;;) {
         _cleanup_json_ json_t *doc = NULL;
         int rc = cli_call(cli, path, NULL, &doc, err);
-        if (rc < 0 && (!may_pass(err) || now_mono() - answered > PATIENCE_MS))
+        if (rc < 0 && (!follow_may_pass(err) || follow_now() - answered > FOLLOW_PATIENCE_MS))
             return rc;
         if (rc < 0) {
             say_trouble(&f, err);
         } else {
-            answered = now_mono();
+            answered = follow_now();
             _cleanup_json_ json_t *tidy = json_incref(doc);
             text_tidy_json(&tidy);
             plan_follower_show(&f, tidy);
@@ -174,10 +171,10 @@ int plan_follow(const struct cli *cli, const char *id, FILE *to, msec limit, jso
                 return 0;
             }
         }
-        if (limit > 0 && now_mono() - begin >= limit)
+        if (limit > 0 && follow_now() - begin >= limit)
             return err_set(err, ERR_TIMEOUT,
                            "plan %s is %s after %lld s; try: skein plan show -f %s", id,
                            text_or(doc, "state", "not known"), (long long)limit / 1000, id);
-        wait_ms(LOOK_EVERY_MS);
+        follow_pause();
     }
 }

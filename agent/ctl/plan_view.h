@@ -34,4 +34,12 @@ void plan_follower_free(struct plan_follower *f);
 int plan_follow(const struct cli *cli, const char *id, FILE *to, msec limit, json_t **ret,
                 struct err *err);
 
+/* What everything that looks again and again has in common. */
+#define FOLLOW_EVERY_MS 1000
+#define FOLLOW_PATIENCE_MS 60000 /* for an agent that does not answer, or no planner */
+msec follow_now(void);           /* monotonic */
+void follow_pause(void);         /* until the next look */
+/* It may be over soon: a planner is elected, the agent restarts. */
+bool follow_may_pass(const struct err *err);
+
 #endif
