@@ -107,23 +107,35 @@ static int check_disks(const struct libvirt *lv, const struct domain_xml *d,
     return 0;
 }
 
+static int read_definition(virDomainPtr dom, struct domain_xml *ret, struct err *err)
+{
+    _cleanup_(freep) char *text = virDomainGetXMLDesc(dom, 0);
+    return text != NULL ? domain_xml_parse(text, ret, err)
+                        : libvirt_error(err, "the VM's definition");
+}
+
+/* The pools alone, to put disks to. */
+static int read_pools(virConnectPtr conn, struct host_pools *ret, struct err *err)
+{
+    Skein__HostCapability *storage = xmalloc(sizeof *storage);
+    skein__host_capability__init(storage);
+    int rc = host_storage(conn, storage, ret, err);
+    skein__host_capability__free_unpacked(storage, NULL);
+    return rc;
+}
+
 static int check_definition(struct libvirt *lv, virConnectPtr conn, virDomainPtr dom,
                             const struct hv_move *move, struct err *err)
 {
     struct domain_xml d = {0};
     struct host_pools pools = {0};
-    Skein__HostCapability *storage = xmalloc(sizeof *storage);
-    skein__host_capability__init(storage);
-    _cleanup_(freep) char *text = virDomainGetXMLDesc(dom, 0);
-    int rc =
-        text != NULL ? domain_xml_parse(text, &d, err) : libvirt_error(err, "the VM's definition");
+    int rc = read_definition(dom, &d, err);
     if (rc == 0)
         rc = check_devices(d.vm, err);
     if (rc == 0)
-        rc = host_storage(conn, storage, &pools, err);
+        rc = read_pools(conn, &pools, err);
     if (rc == 0)
         rc = check_disks(lv, &d, &pools, move, err);
-    skein__host_capability__free_unpacked(storage, NULL);
     host_pools_done(&pools);
     domain_xml_done(&d);
     return rc;
@@ -158,16 +170,11 @@ int libvirt_copied_disks(virConnectPtr conn, virDomainPtr dom, const struct hv_m
     struct host_pools pools = {0};
     if (move->how.storage == MIGRATE_STORAGE_NONE)
         return 0;
-    Skein__HostCapability *storage = xmalloc(sizeof *storage);
-    skein__host_capability__init(storage);
-    _cleanup_(freep) char *text = virDomainGetXMLDesc(dom, 0);
-    int rc =
-        text != NULL ? domain_xml_parse(text, &d, err) : libvirt_error(err, "the VM's definition");
+    int rc = read_definition(dom, &d, err);
     if (rc == 0)
-        rc = host_storage(conn, storage, &pools, err);
+        rc = read_pools(conn, &pools, err);
     if (rc == 0)
         rc = add_disks(&d, &pools, move, ret, err);
-    skein__host_capability__free_unpacked(storage, NULL);
     host_pools_done(&pools);
     domain_xml_done(&d);
     return rc;
@@ -259,13 +266,9 @@ static int examine_definition(const struct libvirt *lv, virConnectPtr conn, virD
 {
     struct domain_xml d = {0};
     struct host_pools pools = {0};
-    Skein__HostCapability *storage = xmalloc(sizeof *storage);
-    skein__host_capability__init(storage);
-    _cleanup_(freep) char *text = virDomainGetXMLDesc(dom, 0);
-    int rc =
-        text != NULL ? domain_xml_parse(text, &d, err) : libvirt_error(err, "the VM's definition");
+    int rc = read_definition(dom, &d, err);
     if (rc == 0)
-        rc = host_storage(conn, storage, &pools, err);
+        rc = read_pools(conn, &pools, err);
     for (size_t i = 0; rc == 0 && i < d.vm->n_devices; i++)
         if (!d.vm->devices[i]->migratable)
             finding_add(f, "DEVICE", "detach it (virsh detach-device)",
@@ -275,7 +278,6 @@ static int examine_definition(const struct libvirt *lv, virConnectPtr conn, virD
         finding_add(f, "BLOCKER", "remove that", "%s", d.vm->blockers[i]);
     for (size_t i = 0; rc == 0 && i < d.n_disks; i++)
         examine_disk(lv, &d, &d.disks[i], &pools, f);
-    skein__host_capability__free_unpacked(storage, NULL);
     host_pools_done(&pools);
     domain_xml_done(&d);
     return rc;
