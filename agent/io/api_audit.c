@@ -1,8 +1,8 @@
 #include "agent/io/api_audit.h"
 
-#include <jansson.h>
 #include <stdio.h>
 
+#include "agent/io/http_json.h"
 #include "agent/io/query.h"
 #include "proto/canon.h"
 #include "proto/util.h"
@@ -11,8 +11,7 @@
 #define EXPECT_MAX 2   /* own checkpoint, own head in the replicated state */
 
 struct api_audit {
-    struct api_audit_conf conf;
-    bool stopped; /* http is gone; the store may still answer */
+    struct api_audit_conf conf; /* its http: NULL when it is gone; the store may still answer */
 };
 
 /* An answer that is owed; ends with it. */
@@ -34,7 +33,7 @@ struct api_audit *api_audit_new(const struct api_audit_conf *conf)
 
 void api_audit_stop(struct api_audit *a)
 {
-    a->stopped = true;
+    a->conf.http = NULL;
 }
 
 void api_audit_free(struct api_audit *a)
@@ -43,22 +42,6 @@ void api_audit_free(struct api_audit *a)
 }
 
 /* ---- answers ---- */
-
-static void answer(struct api_audit *a, uint64_t token, unsigned status, json_t *body)
-{
-    _cleanup_(freep) char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
-    json_decref(body);
-    REQUIRE(text != NULL);
-    if (!a->stopped)
-        http_answer(a->conf.http, token, status, text, strlen(text));
-}
-
-static void answer_err(struct api_audit *a, uint64_t token, const struct err *err)
-{
-    unsigned status = err->code == ERR_NOT_FOUND ? 404 : err->code == ERR_INVALID ? 400 : 500;
-    answer(a, token, status,
-           json_pack("{s:{s:s,s:s}}", "error", "code", err_name(err->code), "message", err->msg));
-}
 
 static struct waiting *wait_new(struct api_audit *a, uint64_t token)
 {
@@ -95,13 +78,13 @@ static void listed(void *arg, const struct err *err, const struct store_audit_en
 {
     _cleanup_(wait_freep) struct waiting *w = arg;
     if (err != NULL) {
-        answer_err(w->audit, w->token, err);
+        http_json_err(w->audit->conf.http, w->token, err, 500);
         return;
     }
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(list, entry_json(&entries[i]));
-    answer(w->audit, w->token, 200, json_pack("{s:o}", "entries", list));
+    http_json_answer(w->audit->conf.http, w->token, 200, json_pack("{s:o}", "entries", list));
 }
 
 static void list(struct api_audit *a, uint64_t token, const char *query)
@@ -118,7 +101,7 @@ static void list(struct api_audit *a, uint64_t token, const char *query)
     }
     if (store_audit_list(a->conf.store, from, limit, listed, w, &err) < 0) {
         wait_free(w);
-        answer_err(a, token, &err);
+        http_json_err(a->conf.http, token, &err, 500);
     }
 }
 
@@ -168,7 +151,7 @@ static void verify(struct api_audit *a, uint64_t token)
     size_t n = expectations(a, expect);
     int rc = audit_verify(a->conf.path, expect, n, &verdict, &err);
     if (rc < 0 && err.code != ERR_CONFLICT) {
-        answer_err(a, token, &err);
+        http_json_err(a->conf.http, token, &err, 500);
         return;
     }
     hash_hex(verdict.root, root);
@@ -178,7 +161,7 @@ static void verify(struct api_audit *a, uint64_t token)
         json_object_set_new(body, "broken_seq", json_integer((json_int_t)verdict.broken_seq));
         json_object_set_new(body, "message", json_string(err.msg));
     }
-    answer(a, token, 200, body);
+    http_json_answer(a->conf.http, token, 200, body);
 }
 
 /* ---- with a fresh checkpoint ---- */
@@ -202,7 +185,7 @@ static void proved(void *arg, const struct err *err, const struct merkle_proof *
     _cleanup_(wait_freep) struct waiting *w = arg;
     char hex[HASH_HEX_SIZE];
     if (err != NULL) {
-        answer_err(w->audit, w->token, err);
+        http_json_err(w->audit->conf.http, w->token, err, 500);
         return;
     }
     json_t *path = json_array();
@@ -211,7 +194,7 @@ static void proved(void *arg, const struct err *err, const struct merkle_proof *
         json_array_append_new(path, json_string(hex));
     }
     json_object_set_new(w->doc, "proof", path);
-    answer(w->audit, w->token, 200, TAKE_PTR(w->doc));
+    http_json_answer(w->audit->conf.http, w->token, 200, TAKE_PTR(w->doc));
 }
 
 static void prove(struct waiting *wait)
@@ -220,7 +203,7 @@ static void prove(struct waiting *wait)
     struct err err = {0};
     uint64_t from = w->proof == STORE_PROOF_INCLUSION ? w->seq - 1 : w->seq;
     if (store_audit_proof(w->audit->conf.store, w->proof, from, w->size, proved, w, &err) < 0)
-        answer_err(w->audit, w->token, &err);
+        http_json_err(w->audit->conf.http, w->token, &err, 500);
     else
         w = NULL;
 }
@@ -235,7 +218,7 @@ static void record_found(void *arg, const struct err *err, const struct store_au
         err = &none;
     }
     if (err != NULL) {
-        answer_err(w->audit, w->token, err);
+        http_json_err(w->audit->conf.http, w->token, err, 500);
         wait_free(w);
         return;
     }
@@ -267,11 +250,11 @@ static void export_fresh(void *arg, const struct err *err, const char *text)
     _cleanup_(wait_freep) struct waiting *w = arg;
     struct err own = {0};
     if (err != NULL || begin_doc(w, "skein.audit/1", text, &own) < 0) {
-        answer_err(w->audit, w->token, err != NULL ? err : &own);
+        http_json_err(w->audit->conf.http, w->token, err != NULL ? err : &own, 500);
         return;
     }
     json_object_set_new(w->doc, "heads", heads_json(w->audit));
-    answer(w->audit, w->token, 200, TAKE_PTR(w->doc));
+    http_json_answer(w->audit->conf.http, w->token, 200, TAKE_PTR(w->doc));
 }
 
 static void proof_fresh(void *arg, const struct err *err, const char *text)
@@ -289,7 +272,7 @@ static void proof_fresh(void *arg, const struct err *err, const char *text)
         if (store_audit_list(w->audit->conf.store, w->seq, 1, record_found, w, &own) == 0)
             return;
     }
-    answer_err(w->audit, w->token, err != NULL ? err : &own);
+    http_json_err(w->audit->conf.http, w->token, err != NULL ? err : &own, 500);
     wait_free(w);
 }
 
@@ -303,7 +286,7 @@ static void with_proof(struct api_audit *a, struct moment now, uint64_t token, c
     w->seq = query_number(query, key, 0);
     if (w->seq == 0 || w->seq > MERKLE_SIZE_MAX) {
         err_set(&err, ERR_INVALID, "\"%s\" is missing: a number from 1 on", key);
-        answer_err(a, token, &err);
+        http_json_err(a->conf.http, token, &err, 500);
         wait_free(w);
         return;
     }

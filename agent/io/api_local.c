@@ -1,7 +1,6 @@
 #include "agent/io/api_local.h"
 
-#include <jansson.h>
-
+#include "agent/io/http_json.h"
 #include "proto/util.h"
 
 struct api_local {
@@ -33,27 +32,11 @@ void api_local_free(struct api_local *local)
     free(local);
 }
 
-static void answer(struct api_local *local, uint64_t token, unsigned status, json_t *body)
-{
-    _cleanup_(freep) char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
-    json_decref(body);
-    REQUIRE(text != NULL);
-    if (local->http != NULL)
-        http_answer(local->http, token, status, text, strlen(text));
-}
-
-static void answer_err(struct api_local *local, uint64_t token, const struct err *err)
-{
-    unsigned status = err->code == ERR_NOT_FOUND ? 404 : err->code == ERR_INVALID ? 400 : 500;
-    answer(local, token, status,
-           json_pack("{s:{s:s,s:s}}", "error", "code", err_name(err->code), "message", err->msg));
-}
-
 static void snapshot_got(void *arg, const struct err *err, const void *data, size_t len)
 {
     _cleanup_(freep) struct waiting *w = arg;
     if (err != NULL)
-        answer_err(w->local, w->token, err);
+        http_json_err(w->local->http, w->token, err, 500);
     else if (w->local->http != NULL)
         http_answer(w->local->http, w->token, 200, data, len);
 }
@@ -65,7 +48,7 @@ static void snapshot(struct api_local *local, uint64_t token, const char *digest
     *w = (struct waiting){local, token};
     if (store_snapshot_get(local->store, digest, snapshot_got, w, &err) < 0) {
         free(w);
-        answer_err(local, token, &err);
+        http_json_err(local->http, token, &err, 500);
     }
 }
 

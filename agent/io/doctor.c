@@ -1,7 +1,6 @@
 #include "agent/io/doctor.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
@@ -9,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/io/http_json.h"
 #include "proto/util.h"
 #include "tls/anchor.h"
 
@@ -25,8 +25,7 @@ struct asked {
 };
 
 struct doctor {
-    struct doctor_conf conf;
-    bool stopped;
+    struct doctor_conf conf; /* its http: NULL when it is gone */
     uint64_t jobs;
     struct asked asked[ASKED_MAX];
 };
@@ -40,7 +39,7 @@ struct doctor *doctor_new(const struct doctor_conf *conf)
 
 void doctor_stop(struct doctor *d)
 {
-    d->stopped = true;
+    d->conf.http = NULL;
 }
 
 void doctor_free(struct doctor *d)
@@ -49,22 +48,6 @@ void doctor_free(struct doctor *d)
 }
 
 /* ---- answers ---- */
-
-static void answer(const struct doctor *d, uint64_t token, unsigned status, json_t *body)
-{
-    _cleanup_(freep) char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
-    json_decref(body);
-    REQUIRE(text != NULL);
-    if (!d->stopped)
-        http_answer(d->conf.http, token, status, text, strlen(text));
-}
-
-static void answer_err(const struct doctor *d, uint64_t token, const struct err *err)
-{
-    unsigned status = err->code == ERR_NOT_FOUND ? 404 : err->code == ERR_INVALID ? 400 : 503;
-    answer(d, token, status,
-           json_pack("{s:{s:s,s:s}}", "error", "code", err_name(err->code), "message", err->msg));
-}
 
 static void answer_findings(const struct doctor *d, uint64_t token, const struct hv_findings *f)
 {
@@ -75,7 +58,8 @@ static void answer_findings(const struct doctor *d, uint64_t token, const struct
         json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "code", f->items[i].code,
                                               "evidence", line.msg, "remedy", f->items[i].remedy));
     }
-    answer(d, token, 200, json_pack("{s:s, s:o}", "host", d->conf.host, "findings", list));
+    http_json_answer(d->conf.http, token, 200,
+                     json_pack("{s:s, s:o}", "host", d->conf.host, "findings", list));
 }
 
 /* ---- a VM ---- */
@@ -105,7 +89,7 @@ static void examine(struct doctor *d, uint64_t token, const char *uuid, const ch
     else if (free_place == NULL)
         err_set(&err, ERR_LIMIT, "%d VMs are being examined", ASKED_MAX);
     if (err.code != ERR_OK) {
-        answer_err(d, token, &err);
+        http_json_err(d->conf.http, token, &err, 503);
         return;
     }
     snprintf(job.move.uuid, sizeof job.move.uuid, "%s", uuid);
@@ -123,7 +107,7 @@ bool doctor_result(struct doctor *d, const struct hv_result *result)
             continue;
         d->asked[i] = (struct asked){0};
         if (result->err.code != ERR_OK || result->findings == NULL)
-            answer_err(d, asked.token, &result->err);
+            http_json_err(d->conf.http, asked.token, &result->err, 503);
         else
             answer_findings(d, asked.token, result->findings);
         return true;
