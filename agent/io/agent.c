@@ -6,7 +6,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 #include <zstd.h>
@@ -18,6 +17,7 @@
 #include "agent/io/agent_roots.h"
 #include "agent/io/api_local.h"
 #include "agent/io/api_metrics.h"
+#include "agent/io/clock.h"
 #include "agent/io/consensus.h"
 #include "agent/io/doctor.h"
 #include "agent/io/evaluate.h"
@@ -84,13 +84,6 @@ struct agent {
     struct err fatal; /* why it cannot go on; ERR_OK: it was told to stop */
 };
 
-static msec wall_now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (msec)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static void stop(struct agent *a);
 
 static void fail(struct agent *a, const struct err *err, const char *what)
@@ -106,7 +99,7 @@ static void fail(struct agent *a, const struct err *err, const char *what)
 
 static struct moment now_of(const struct agent *a)
 {
-    return (struct moment){.mono = (msec)uv_now(&a->loop), .wall = wall_now()};
+    return (struct moment){.mono = (msec)uv_now(&a->loop), .wall = clock_wall()};
 }
 
 static void tick(uv_timer_t *timer);
@@ -206,7 +199,7 @@ static void keep_snapshot(struct agent *a, const char *host, const Skein__Snapsh
         return;
     }
     struct store_batch *batch = store_batch_new();
-    store_snapshot_put(batch, digest, wall_now(), text, (size_t)len);
+    store_snapshot_put(batch, digest, clock_wall(), text, (size_t)len);
     if (store_submit(a->store, batch, NULL, NULL, &err) < 0)
         log_err(&err, "snapshot of %s is not kept", host);
 }
@@ -432,7 +425,7 @@ static void do_evaluate(void *arg, struct effect *e)
     struct agent *a = arg;
     const struct evaluation *question = e->evaluation;
     if (question->policy != NULL)
-        recorder_offer(a->recorder, (msec)uv_now(&a->loop), wall_now(), question->snapshot,
+        recorder_offer(a->recorder, (msec)uv_now(&a->loop), clock_wall(), question->snapshot,
                        question->snapshot_len);
     evaluator_run(a->evaluator, e->token, TAKE_PTR(e->evaluation));
 }
@@ -509,7 +502,7 @@ static int open_audit(struct agent *a, struct err *err)
         .propose = head_proposed,
         .conflict = audit_conflict,
     };
-    return agent_audit_open(&conf, wall_now(), &a->audit, err);
+    return agent_audit_open(&conf, clock_wall(), &a->audit, err);
 }
 
 /* ---- revocations ---- */
@@ -679,7 +672,7 @@ static int admit(void *arg, void *session, struct err *err)
 {
     const struct agent *a = arg;
     struct guest guest;
-    return trust_guest(a->trust, session, wall_now(), &guest, err);
+    return trust_guest(a->trust, session, clock_wall(), &guest, err);
 }
 
 /* With the certificate that its directory holds now. */
@@ -810,7 +803,7 @@ static void watch_signal(struct agent *a, uv_signal_t *handle, int number)
 static int open_all(struct agent *a, struct err *err)
 {
     int rc;
-    if ((rc = trust_open(a->config->tls_directory, wall_now(), &a->trust, err)) < 0)
+    if ((rc = trust_open(a->config->tls_directory, clock_wall(), &a->trust, err)) < 0)
         return rc;
     if (strcmp(trust_cluster(a->trust)->name, a->config->cluster) != 0)
         return err_set(err, ERR_INVALID, "%s is of cluster \"%s\", the configuration says \"%s\"",
@@ -920,7 +913,7 @@ static void agent_done(struct agent *a)
 
 int agent_run(const struct config *config, struct err *err)
 {
-    struct agent a = {.config = config, .incarnation = (uint64_t)wall_now()};
+    struct agent a = {.config = config, .incarnation = (uint64_t)clock_wall()};
     a.store_path = xasprintf("%s/" STORE_FILE, config->state_dir);
     mallopt(M_ARENA_MAX,
             1); /* one loop does nearly all of it: an arena a thread is 0.3 MB for nothing */
@@ -951,7 +944,7 @@ int agent_run(const struct config *config, struct err *err)
 int agent_check(const struct config *config, struct err *err)
 {
     struct trust_store *trust = NULL;
-    int rc = trust_open(config->tls_directory, wall_now(), &trust, err);
+    int rc = trust_open(config->tls_directory, clock_wall(), &trust, err);
     trust_close(trust);
     return rc < 0 ? rc : policy_files_check(config, err);
 }

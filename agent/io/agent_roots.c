@@ -1,9 +1,9 @@
 #include "agent/io/agent_roots.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "agent/core/state.h"
+#include "agent/io/clock.h"
 #include "agent/io/revoker.h"
 #include "proto/codec.h"
 #include "proto/log.h"
@@ -13,13 +13,6 @@ struct agent_roots {
     struct revoker *revoker;                      /* NULL: no hypervisor that reads lists */
     char complaint[sizeof((struct err *)0)->msg]; /* of the hypervisor, as it was logged last */
 };
-
-static msec wall_now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (msec)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static const struct trust_roots *own(const struct agent_roots *r)
 {
@@ -113,7 +106,7 @@ static int reload_users(struct agent_roots *r, struct err *err)
 {
     tell_hypervisor(r);
     int rc = mesh_reload(r->conf.mesh, err); /* links of those who were revoked end */
-    return rc < 0 ? rc : agent_audit_reload(r->conf.audit, wall_now(), err);
+    return rc < 0 ? rc : agent_audit_reload(r->conf.audit, clock_wall(), err);
 }
 
 /* Followed where it is newer and proves itself. */
@@ -121,7 +114,7 @@ static void follow(struct agent_roots *r, const char *from, const struct trust_r
 {
     struct err err = {0};
     bool changed = false;
-    if (trust_adopt(r->conf.trust, told, wall_now(), &changed, &err) < 0)
+    if (trust_adopt(r->conf.trust, told, clock_wall(), &changed, &err) < 0)
         log_warn("roots of %s are not followed: %s: %s", from, err_name(err.code), err.msg);
     if (!changed)
         return;
@@ -152,6 +145,6 @@ void agent_roots_told(struct agent_roots *r, const char *host, const Skein__Root
 
 int agent_roots_reload(struct agent_roots *r, struct err *err)
 {
-    int rc = trust_reload(r->conf.trust, wall_now(), err);
+    int rc = trust_reload(r->conf.trust, clock_wall(), err);
     return rc < 0 ? rc : reload_users(r, err);
 }

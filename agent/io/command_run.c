@@ -11,18 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/io/clock.h"
 #include "proto/util.h"
 
 #define LOOK_MS 5 /* between two looks whether a silent one has ended */
 
 extern char **environ;
-
-static msec mono_now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (msec)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* In a group of its own, to be killed with all that it started; one socket is all three of its
  * standard files. */
@@ -86,7 +80,7 @@ static void tell(struct talk *t)
 /* Until it has ended; false: it had to be killed. */
 static bool attend(struct talk *t, pid_t pid, msec patience, int *ret_status)
 {
-    msec until = mono_now() + patience;
+    msec until = clock_mono() + patience;
     bool ended = false;
     if (t->left == 0)
         shutdown(t->fd, SHUT_WR);
@@ -99,7 +93,7 @@ static bool attend(struct talk *t, pid_t pid, msec patience, int *ret_status)
         listen_to(t);
         if ((p.revents & POLLHUP) != 0 && !ended) /* poll would not wait any more */
             nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
-        if (!ended && mono_now() >= until) {
+        if (!ended && clock_mono() >= until) {
             kill(-pid, SIGKILL);
             waitpid(pid, ret_status, 0);
             return false;

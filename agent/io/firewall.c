@@ -2,8 +2,8 @@
 
 #include <arpa/inet.h>
 #include <pthread.h>
-#include <time.h>
 
+#include "agent/io/clock.h"
 #include "agent/io/command_run.h"
 #include "proto/log.h"
 #include "proto/util.h"
@@ -16,13 +16,6 @@ struct firewall {
     pthread_mutex_t lock;
     msec kept; /* mono; under the lock */
 };
-
-static msec mono_now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (msec)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* All of it again changes nothing: the sets keep what they hold. The first packet of a connection
  * alone is judged. */
@@ -93,7 +86,7 @@ int firewall_new(const char *ports, struct firewall **ret, struct err *err)
 {
     struct firewall *f = xcalloc(1, sizeof *f);
     f->ports = xstrdup(ports);
-    f->kept = mono_now();
+    f->kept = clock_mono();
     pthread_mutex_init(&f->lock, NULL);
     int rc = change(f, "", 0, err);
     if (rc < 0)
@@ -128,7 +121,7 @@ void firewall_keep(struct firewall *f)
     if (f == NULL)
         return;
     pthread_mutex_lock(&f->lock);
-    msec now = mono_now();
+    msec now = clock_mono();
     bool due = now - f->kept >= KEEP_EVERY;
     if (due)
         f->kept = now;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "agent/io/clock.h"
 #include "proto/log.h"
 
 #define KEEPALIVE_INTERVAL 2 /* seconds; of a silent libvirtd we know after 2 * (3 + 1) */
@@ -11,13 +12,6 @@
 #define OPEN_PATIENCE 3000 /* how long a call waits for another one's attempt to connect */
 #define BACKOFF_MIN 250
 #define BACKOFF_MAX 10000
-
-msec libvirt_now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (msec)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* ---- errors ---- */
 
@@ -344,7 +338,7 @@ static int call_connect(struct libvirt *lv, struct libvirt_call *ret, struct err
     } else {
         msec pause = (msec)BACKOFF_MIN << MIN(lv->failures, 6u);
         lv->failures++;
-        lv->retry_at = libvirt_now() + MIN(pause, (msec)BACKOFF_MAX);
+        lv->retry_at = clock_mono() + MIN(pause, (msec)BACKOFF_MAX);
         lv->last_open = *err;
     }
     pthread_cond_broadcast(&lv->cond);
@@ -390,11 +384,11 @@ static bool wait_until(struct libvirt *lv, msec end)
 /* Locked. */
 static int call_open(struct libvirt *lv, struct libvirt_call *ret, struct err *err)
 {
-    msec end = libvirt_now() + OPEN_PATIENCE;
+    msec end = clock_mono() + OPEN_PATIENCE;
     while (lv->opening)
         if (!wait_until(lv, end))
             return err_set(err, ERR_UNAVAILABLE, "libvirt at %s does not answer", lv->uri);
-    if (lv->failures > 0 && libvirt_now() < lv->retry_at) {
+    if (lv->failures > 0 && clock_mono() < lv->retry_at) {
         *err = lv->last_open;
         return -(int)err->code;
     }

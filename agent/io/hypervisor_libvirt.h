@@ -64,7 +64,6 @@ struct libvirt {
     char *looking[LIBVIRT_LOOKS]; /* names of hosts to which a look is under way */
 };
 
-msec libvirt_now(void);                          /* monotonic */
 bool libvirt_is_local(const struct libvirt *lv); /* it manages this very machine */
 
 /* A connection for one call. */

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/io/clock.h"
 #include "agent/io/hypervisor_libvirt.h"
 #include "agent/io/hypervisor_libvirt_host.h"
 #include "proto/codec.h"
@@ -240,7 +241,7 @@ static int move_begin(struct libvirt *lv, struct libvirt_move *self, struct err 
 /* Waits a little for the figures of a migration that ended well. */
 static void move_end(struct libvirt *lv, struct libvirt_move *self, bool well)
 {
-    msec end = libvirt_now() + COMPLETED_PATIENCE;
+    msec end = clock_mono() + COMPLETED_PATIENCE;
     struct timespec until = {.tv_sec = end / 1000, .tv_nsec = end % 1000 * 1000000};
     pthread_mutex_lock(&lv->lock);
     while (well && !self->completed &&
@@ -319,9 +320,9 @@ int libvirt_migrate(struct hypervisor *hv, const struct hv_move *move, struct hv
         libvirt_begin(lv, &call, err) < 0 || libvirt_domain(call.conn, move->uuid, &dom, err) < 0 ||
         move_begin(lv, &self, err) < 0)
         return -(int)err->code;
-    msec start = libvirt_now();
+    msec start = clock_mono();
     int rc = migrate(lv, call.conn, dom, move, &self, err);
-    msec took = libvirt_now() - start;
+    msec took = clock_mono() - start;
     move_end(lv, &self, rc == 0);
     *ret = self.stats;
     ret->elapsed_ms = (uint64_t)took;
@@ -423,7 +424,7 @@ int libvirt_abort(struct hypervisor *hv, const char *uuid, struct err *err)
     struct libvirt *lv = (struct libvirt *)hv;
     _cleanup_call_ struct libvirt_call call = {0};
     _cleanup_dom_ virDomainPtr dom = NULL;
-    msec end = libvirt_now() + ABORT_PATIENCE;
+    msec end = clock_mono() + ABORT_PATIENCE;
     if (libvirt_begin(lv, &call, err) < 0 || libvirt_domain(call.conn, uuid, &dom, err) < 0)
         return -(int)err->code;
     for (;;) {
@@ -431,7 +432,7 @@ int libvirt_abort(struct hypervisor *hv, const char *uuid, struct err *err)
         if (virDomainAbortJobFlags(dom, abort_flags(dom)) == 0)
             return 0;
         libvirt_error(err, "aborting the migration of VM %s", uuid);
-        if (!ours || err->code != ERR_CONFLICT || libvirt_now() >= end)
+        if (!ours || err->code != ERR_CONFLICT || clock_mono() >= end)
             return -(int)err->code;
         nanosleep(&(struct timespec){.tv_nsec = ABORT_INTERVAL}, NULL);
     }

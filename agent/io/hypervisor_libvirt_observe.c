@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "agent/io/clock.h"
 #include "agent/io/hypervisor_libvirt.h"
 #include "agent/io/hypervisor_libvirt_host.h"
 #include "agent/io/probe.h"
@@ -188,7 +189,7 @@ static void take_news(struct observer *o)
 /* False: another observation runs and does not end. */
 static bool observer_begin(struct observer *o)
 {
-    msec end = libvirt_now() + PATIENCE;
+    msec end = clock_mono() + PATIENCE;
     struct timespec until = {.tv_sec = end / 1000, .tv_nsec = end % 1000 * 1000000};
     pthread_mutex_lock(&o->lock);
     while (o->busy && pthread_cond_timedwait(&o->ended, &o->lock, &until) == 0)
@@ -215,7 +216,7 @@ static void observer_end(struct observer *o)
 
 static int refresh_host(struct observer *o, virConnectPtr conn, struct err *err)
 {
-    msec now = libvirt_now();
+    msec now = clock_mono();
     if (o->capability == NULL || o->capability_at == 0 ||
         now - o->capability_at >= CAPABILITY_PERIOD) {
         Skein__HostCapability *fresh;
@@ -288,14 +289,12 @@ static int fill_host(struct libvirt *lv, virConnectPtr conn, Skein__HostSummary 
     virNodeInfo node;
     struct host_memory memory;
     bool local = libvirt_is_local(lv);
-    struct timespec wall;
     if (virNodeGetInfo(conn, &node) < 0)
         return libvirt_error(err, "the host's processors");
     if (host_memory(conn, local, &memory, err) < 0)
         return -(int)err->code;
-    clock_gettime(CLOCK_REALTIME, &wall);
     s->has_observed_at_ms = s->has_hypervisor_ok = 1;
-    s->observed_at_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000;
+    s->observed_at_ms = (uint64_t)clock_wall();
     s->hypervisor_ok = 1;
     s->has_cores = node.cpus > 0;
     s->cores = node.cpus;
@@ -494,7 +493,7 @@ static Skein__VmDetail *observe_domain(struct observer *o, const virDomainStatsR
     k->round = o->round;
     known_refresh(o, k, r->dom, state);
     if (virTypedParamsGetULLong(r->params, r->nparams, "cpu.time", &ns) == 1)
-        known_cpu(k, ns, libvirt_now());
+        known_cpu(k, ns, clock_mono());
     return detail_make(o, k, r, state, reason);
 }
 

@@ -5,9 +5,9 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "agent/io/clock.h"
 #include "proto/codec.h"
 #include "proto/frame.h"
 #include "proto/sim.pb-c.h"
@@ -111,13 +111,6 @@ static void fill_move(const struct hv_move *move, Skein__SimMove *ret)
 
 /* ---- observe, look ---- */
 
-static uint64_t wall_now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static bool detail_ok(const Skein__HostDetail *d)
 {
     if (d->summary == NULL || d->capability == NULL)
@@ -149,7 +142,7 @@ static int sim_observe(struct hypervisor *hv, Skein__HostDetail **ret, struct hv
     *ret = TAKE_PTR(reply->detail);
     reply->kind_case = SKEIN__SIM_REPLY__KIND__NOT_SET;
     (*ret)->summary->has_observed_at_ms = 1;
-    (*ret)->summary->observed_at_ms = wall_now();
+    (*ret)->summary->observed_at_ms = (uint64_t)clock_wall();
     *ret_clock = (struct hv_clock){.wall = (msec)(*ret)->summary->observed_at_ms,
                                    .world = (msec)clock->at_ms,
                                    .speed_milli = clock->speed_milli};

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/io/clock.h"
 #include "proto/units.h"
 #include "proto/util.h"
 
@@ -48,13 +49,6 @@ void power_driver_free(struct power_driver *p)
 
 /* ---- commands ---- */
 
-static msec mono_now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (msec)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* In a session of its own, so that it goes on when this agent is stopped, and can be killed with
  * all that it started. */
 static int spawn(char *const *argv, int said, pid_t *ret, struct err *err)
@@ -82,9 +76,9 @@ static int spawn(char *const *argv, int said, pid_t *ret, struct err *err)
 static bool wait_for(pid_t pid, int *ret_status)
 {
     const struct timespec pause = {.tv_nsec = COMMAND_LOOK * 1000000L};
-    msec until = mono_now() + COMMAND_PATIENCE;
+    msec until = clock_mono() + COMMAND_PATIENCE;
     while (waitpid(pid, ret_status, WNOHANG) == 0) {
-        if (mono_now() >= until) {
+        if (clock_mono() >= until) {
             kill(-pid, SIGKILL);
             waitpid(pid, ret_status, 0);
             return false;

@@ -8,8 +8,8 @@
 #include <sensors/sensors.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "agent/io/clock.h"
 #include "proto/log.h"
 #include "proto/util.h"
 
@@ -34,13 +34,6 @@ struct sensors {
 /* libsensors keeps its chips in the process: one scan serves all, one thread at a time. */
 static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool library_ready;
-
-static msec now_mono(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (msec)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void on_parse_error(const char *what, int line)
 {
@@ -120,7 +113,7 @@ static uint64_t chips_signature(void)
 /* Locked. */
 static void scan_when_due(struct sensors *s)
 {
-    msec now = now_mono(), age = now - s->scanned;
+    msec now = clock_mono(), age = now - s->scanned;
     uint64_t signature = chips_signature();
     if (library_ready && signature == s->signature && age < RESCAN_ALWAYS &&
         !(s->incomplete && age >= RESCAN_FAILING))
