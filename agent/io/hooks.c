@@ -68,15 +68,6 @@ static int ask_program(const char *directory, const char *hook, const char *rule
 
 /* ---- URLs ---- */
 
-static size_t on_data(char *data, size_t size, size_t n, void *arg)
-{
-    struct buf *answer = arg;
-    if (answer->len + size * n > WEBHOOK_ANSWER_MAX)
-        return 0; /* ends the transfer */
-    buf_add(answer, data, size * n);
-    return size * n;
-}
-
 static int post(const char *url, const char *question, msec patience, struct buf *answer,
                 struct err *err)
 {
@@ -85,14 +76,7 @@ static int post(const char *url, const char *question, msec patience, struct buf
     long status = 0;
     if (curl == NULL)
         return err_set(err, ERR_INTERNAL, "libcurl does not start");
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, question);
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)patience);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L); /* this is no main thread */
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
+    webhook_prepare(curl, url, headers, question, (long)patience, answer);
     CURLcode rc = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_cleanup(curl);

@@ -53,11 +53,24 @@ static void transfer_free(struct transfer *t)
 
 static size_t on_data(char *data, size_t size, size_t n, void *arg)
 {
-    struct transfer *t = arg;
-    if (t->answer.len + size * n > WEBHOOK_ANSWER_MAX)
+    struct buf *answer = arg;
+    if (answer->len + size * n > WEBHOOK_ANSWER_MAX)
         return 0; /* ends the transfer */
-    buf_add(&t->answer, data, size * n);
+    buf_add(answer, data, size * n);
     return size * n;
+}
+
+void webhook_prepare(void *curl, const char *url, const struct curl_slist *headers,
+                     const char *body, long timeout_ms, struct buf *answer)
+{
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L); /* this may be no main thread */
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, timeout_ms);
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
 }
 
 static int outcome(const struct transfer *t, CURLcode rc, struct err *err)
@@ -139,15 +152,8 @@ static void prepare(struct transfer *t, long timeout_ms)
 {
     t->headers = curl_slist_append(NULL, "Content-Type: application/json");
     t->headers = curl_slist_append(t->headers, "Expect:");
-    curl_easy_setopt(t->curl, CURLOPT_URL, t->url);
     curl_easy_setopt(t->curl, CURLOPT_PRIVATE, t);
-    curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, t->headers);
-    curl_easy_setopt(t->curl, CURLOPT_TIMEOUT_MS, timeout_ms);
-    curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, t->body);
-    curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_data);
-    curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
+    webhook_prepare(t->curl, t->url, t->headers, t->body, timeout_ms, &t->answer);
 }
 
 int webhook_post(struct webhooks *w, const char *url, const char *body, long timeout_ms,
