@@ -1,5 +1,5 @@
-/* duty_priv.h - what duty.c (life of plans), duty_evaluate.c (snapshots to plans) and duty_drive.c
- * (permits to reports) share. */
+/* duty_priv.h - what duty.c (life of plans), duty_evaluate.c (snapshots to plans), duty_drive.c
+ * (permits to reports) and their smaller rooms share. */
 #ifndef SKEIN_AGENT_CORE_DUTY_PRIV_H
 #define SKEIN_AGENT_CORE_DUTY_PRIV_H
 
@@ -40,6 +40,9 @@ struct asked {
 };
 
 #define DUTY_ASKED 8 /* questions to a source whose answers are still heard */
+
+/* Where a VM is, as a plan's move has its way. */
+enum place { PLACE_SOURCE, PLACE_DESTINATION, PLACE_ELSEWHERE, PLACE_GONE, PLACE_UNSURE };
 
 /* An action that has not ended, as this planner follows it. */
 struct run {
@@ -263,5 +266,20 @@ void duty_drive(struct duty *d, struct step *s, const struct view *view, const s
                 const struct plan *p);
 void duty_runs_clear(struct duty *d);
 void duty_runs_forget_ended(struct duty *d, const struct state *state);
+struct run *duty_run(struct duty *d, const char *plan, const char *action); /* or NULL */
+bool duty_action_busy(const struct drive *v); /* duty_busy of this action */
+/* Proposes a report as it came; the caller has seen that it is not busy. */
+struct proposal *duty_propose_report(struct duty *d, struct step *s,
+                                     const Skein__ActionReport *report);
+/* Proposes the planner's own finding, unless it is busy. */
+void duty_found(const struct drive *v, Skein__ActionState state, enum err_code code,
+                const char *message, const char *evidence);
+
+/* ---- duty_permit.c ---- */
+
+void duty_drive_pending(const struct drive *v);
+void duty_retry(const struct drive *v);
+/* As the view has it; *ret_host: "" or where it is. */
+enum place duty_find_vm(const struct drive *v, const char **ret_host);
 
 #endif
