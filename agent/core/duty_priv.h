@@ -1,5 +1,5 @@
-/* duty_priv.h - what duty.c (life of plans), duty_evaluate.c (snapshots to plans), duty_drive.c
- * (permits to reports) and their smaller rooms share. */
+/* duty_priv.h - what duty.c (life of plans), duty_evaluate.c (snapshots to questions),
+ * duty_answer.c (to plans), duty_drive.c (permits to reports) and their smaller rooms share. */
 #ifndef SKEIN_AGENT_CORE_DUTY_PRIV_H
 #define SKEIN_AGENT_CORE_DUTY_PRIV_H
 
@@ -203,9 +203,6 @@ void duty_evaluator_forget(struct evaluator *e); /* the question that is open */
 
 /* ---- duty_evaluate.c ---- */
 
-/* Keeps the snapshot of the open question, here and at the other voters. */
-void duty_keep_snapshot(const struct duty *d, struct step *s, const struct evaluator *e);
-
 void duty_evaluators_reset(struct duty *d, struct step *s);
 void duty_evaluate(struct duty *d, struct step *s, const struct view *view,
                    const struct state *state);
@@ -215,6 +212,21 @@ bool duty_time_known(const struct duty *d, const struct step *s);
 /* Hosts whose data is fresh enough to plan with, and how many there are that do not sleep. */
 bool duty_data_fresh(const struct duty *d, const struct step *s, const struct view *view,
                      const struct state *state, size_t *ret_fresh, size_t *ret_all);
+
+void duty_outcome(struct evaluator *e, const struct step *s, const char *text);
+/* The plan of this policy that waits for approval, or NULL. */
+const struct plan *duty_find_waiting(const struct state *state, const char *policy);
+/* Is that less than this time of the hypervisors' world ago, or so little real time that not all
+ * hosts have told what came of it? wall is what an agent's clock said. */
+bool duty_lately(const struct step *s, msec wall, msec world_time);
+/* Proposals' subjects: a person's request, and what comes home to a host. */
+void duty_request_key(char key[DUTY_KEY_SIZE], const char *nonce);
+void duty_return_key(char key[DUTY_KEY_SIZE], const char *host);
+
+/* ---- duty_answer.c ---- */
+
+/* Keeps the snapshot of the open question, here and at the other voters. */
+void duty_keep_snapshot(const struct duty *d, struct step *s, const struct evaluator *e);
 
 /* ---- duty_power.c: standby and wake, where they are not like moves ---- */
 
