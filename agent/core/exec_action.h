@@ -147,7 +147,7 @@ struct exec {
     size_t arrivals;       /* VMs for which this host holds room, or checks whether it can */
 };
 
-/* exec.c */
+/* exec_action.c */
 bool action_is_terminal(const struct action *a);
 bool action_has_started(const struct action *a); /* the hypervisor may have been told */
 void action_goto(struct action *a, struct step *s, enum exec_state to, const char *why);
@@ -167,6 +167,12 @@ void action_done(struct action *a, struct step *s, const char *message);
 void action_undone(struct action *a, struct step *s, const struct err *err);
 void action_needs_operator(struct action *a, struct step *s, const char *why);
 void action_answer_start(struct action *a, struct step *s, const struct err *err);
+void action_answer(struct step *s, const char *to, uint64_t id, Skein__ActionReport *report);
+/* Out of the collection and the journal; a is freed. */
+void action_remove(struct exec *e, struct step *s, struct action *a);
+void action_free(struct action *a);
+void action_set_text(char **at, const char *text); /* an owned text, replaced */
+const char *action_text(const char *text);         /* "" for NULL */
 void action_progress(const struct exec *e, const struct action *a, struct step *s,
                      const char *phase);
 
