@@ -1,69 +1,16 @@
-#include "agent/core/reserve.h"
-
+/* reserve.c - reservations: asked for, checked, held, ended. */
 #include <stdio.h>
 
-#include "agent/core/budget.h"
-#include "agent/core/confirm.h"
+#include "agent/core/reserve_priv.h"
 #include "agent/core/state.h"
-#include "agent/core/verify.h"
 #include "proto/codec.h"
 
 /* A domain still arriving when its reservation ends is looked at again after this. */
 #define EXTENSION 10000
 /* So long may the source of a post-copy that broke come back through the firewall. */
 #define RECOVERY (3600 * 1000)
-/* A hypervisor's answer that has not come after this is asked for again. */
-#define JOB_PATIENCE 60000
 /* A request is checked for at most this long: the source asks again while the permit lives. */
 #define CHECK_PATIENCE 15000
-#define LOOKS_MAX 64
-#define ID_DIGITS 32
-
-enum hold_state {
-    HOLD_CONFIRM, /* asking the voters */
-    HOLD_OBSERVE, /* counting what is here */
-    HOLD_ADMIT,   /* asking the hypervisor */
-    HOLD_OPEN,    /* opening the firewall */
-    HOLD_HELD,
-    HOLD_EXPIRED, /* its time is over: is the domain arriving? */
-};
-
-/* A reservation, from the moment it is asked for: it counts at once, so that of two requests for
- * the last room only one can win. */
-struct hold {
-    enum hold_state state;
-    char id[ID_DIGITS + 1];
-    Skein__JournalRecord *record; /* plan, action, uuid, vm, from, to, permit, vcpus ...; owned */
-    Skein__VmDetail *vm;          /* as its host described it; owned; NULL when from the journal */
-    struct migration_choice how;
-    struct confirm *confirm;   /* HOLD_CONFIRM; owned */
-    uint64_t job;              /* whose result is awaited; 0: none */
-    msec job_mono;             /* since when */
-    msec deadline_mono;        /* of the checking; held: when the reservation ends */
-    msec since_mono;           /* held since; 0: from the journal, before the first tick */
-    struct budget_order order; /* the standing order that approves it, if it is one */
-    char *asker;               /* owned; whom to answer, */
-    uint64_t request;          /* and to what; 0: nobody waits */
-};
-
-struct look {
-    uint64_t job, request;
-    char from[HV_NAME_MAX];
-    Skein__JournalState journal;
-    msec deadline_mono;
-};
-
-struct reserve {
-    const struct view *view;   /* borrowed */
-    const struct state *state; /* borrowed */
-    uint64_t term;
-    struct hold **holds;
-    size_t n, cap;
-    struct look looks[LOOKS_MAX];
-    size_t n_looks;
-    struct verify_refusals refusals;
-    struct budget *budget; /* owned */
-};
 
 struct reserve *reserve_new(const struct view *view, const struct state *state)
 {
@@ -110,7 +57,7 @@ void reserve_load(struct reserve *r, const Skein__JournalRecord *record)
                   record->action != NULL && record->uuid != NULL && record->vm != NULL &&
                   record->from != NULL && record->to != NULL && record->permit != NULL &&
                   record->permit->id != NULL && record->reservation != NULL &&
-                  strlen(record->reservation) == ID_DIGITS;
+                  strlen(record->reservation) == RESERVE_ID_DIGITS;
     if (!usable)
         return;
     struct hold *h = hold_add(r);
@@ -129,7 +76,7 @@ static void journal_key(const Skein__JournalRecord *record, char *ret, size_t si
     snprintf(ret, size, "destination:%s/%s", record->plan, record->action);
 }
 
-static bool is_held(const struct hold *h)
+bool reserve_is_held(const struct hold *h)
 {
     return h->state == HOLD_HELD || h->state == HOLD_EXPIRED;
 }
@@ -146,7 +93,7 @@ static void keep_autostart(struct step *s, const struct hold *h)
 static bool is_open(const struct step *s, const struct hold *h)
 {
     return s->conf->firewall && h->record->source_addresses != NULL &&
-           (h->state == HOLD_OPEN || is_held(h));
+           (h->state == HOLD_OPEN || reserve_is_held(h));
 }
 
 /* A job that lets its source's connections in, or no more. */
@@ -182,9 +129,9 @@ static void hold_drop(struct reserve *r, struct step *s, struct hold *h, const c
     effect_trace(s, "reserve %s/%s: dropped: %s", h->record->plan, h->record->action, why);
     char key[2 * HV_NAME_MAX + 32];
     journal_key(h->record, key, sizeof key);
-    if (is_held(h))
+    if (reserve_is_held(h))
         effect_journal(s, key, NULL);
-    if (is_held(h) && h->record->autostart)
+    if (reserve_is_held(h) && h->record->autostart)
         keep_autostart(s, h);
     close_way(r, s, h);
     for (size_t i = 0; i < r->n; i++)
@@ -195,7 +142,7 @@ static void hold_drop(struct reserve *r, struct step *s, struct hold *h, const c
     hold_free(h);
 }
 
-static struct hold *hold_find(const struct reserve *r, const char *plan, const char *action)
+struct hold *reserve_find(const struct reserve *r, const char *plan, const char *action)
 {
     for (size_t i = 0; i < r->n; i++)
         if (strcmp(r->holds[i]->record->plan, plan) == 0 &&
@@ -255,175 +202,6 @@ static void answer_held(struct step *s, const struct hold *h, const char *from, 
     effect_reply(s, from, id, &reply, NULL);
 }
 
-/* ---- room ---- */
-
-static bool vm_takes(const Skein__VmDetail *vm)
-{
-    return !vm->has_state ||
-           (vm->state != SKEIN__VM_STATE__VM_STOPPED && vm->state != SKEIN__VM_STATE__VM_CRASHED);
-}
-
-static const Skein__VmDetail *find_vm(Skein__VmDetail *const *vms, size_t n, const char *uuid)
-{
-    for (size_t i = 0; i < n; i++)
-        if (vms[i]->uuid != NULL && strcmp(vms[i]->uuid, uuid) == 0)
-            return vms[i];
-    return NULL;
-}
-
-/* This host as observed. */
-struct room {
-    const Skein__HostSummary *summary;
-    const Skein__HostCapability *capability; /* NULL: without huge pages */
-    Skein__VmDetail *const *vms;
-    size_t n_vms;
-};
-
-struct need {
-    int64_t memory_mib, vcpus, pages;
-};
-
-static void need_add(struct need *sum, const struct need *more)
-{
-    sum->memory_mib = sat_add(sum->memory_mib, more->memory_mib);
-    sum->vcpus = sat_add(sum->vcpus, more->vcpus);
-    sum->pages = sat_add(sum->pages, more->pages);
-}
-
-static int64_t clamp(uint64_t v)
-{
-    return (int64_t)MIN(v, (uint64_t)INT64_MAX);
-}
-
-/* What a VM takes: pages of its size, or plain memory; pages of other sizes than page_kib are not
- * counted here. False where the size is unknown. */
-static bool need_of(const Skein__VmDetail *vm, uint32_t page_kib, struct need *ret)
-{
-    *ret = (struct need){0};
-    if (!vm->has_memory_mib || vm->memory_mib == 0 || !vm->has_vcpus || vm->vcpus == 0)
-        return false;
-    ret->vcpus = vm->vcpus;
-    if (!vm->has_hugepages_kib || vm->hugepages_kib == 0)
-        ret->memory_mib = clamp(vm->memory_mib);
-    else if (vm->hugepages_kib == page_kib)
-        ret->pages = (sat_mul(clamp(vm->memory_mib), 1024) + page_kib - 1) / page_kib;
-    return true;
-}
-
-/* What a hold takes beyond the domains that are there. From the journal only plain sizes are known:
- * counted as plain memory. */
-static struct need need_of_hold(const struct hold *h, uint32_t page_kib)
-{
-    struct need need = {.memory_mib = clamp(h->record->memory_mib), .vcpus = h->record->vcpus};
-    if (h->vm != NULL)
-        need_of(h->vm, page_kib, &need);
-    return need;
-}
-
-static int64_t hugepage_pools_mib(const struct room *room)
-{
-    int64_t sum = 0;
-    const Skein__HostCapability *c = room->capability;
-    for (size_t i = 0; c != NULL && i < c->n_hugepages; i++)
-        sum =
-            sat_add(sum, sat_mul(clamp(c->hugepages[i]->total), c->hugepages[i]->size_kib) / 1024);
-    return sum;
-}
-
-static int64_t free_pages(const struct room *room, uint32_t page_kib)
-{
-    const Skein__HostCapability *c = room->capability;
-    for (size_t i = 0; c != NULL && i < c->n_hugepages; i++)
-        if (c->hugepages[i]->size_kib == page_kib && c->hugepages[i]->has_free)
-            return clamp(c->hugepages[i]->free);
-    return 0;
-}
-
-static int check_host(const struct room *room, struct err *err)
-{
-    const Skein__HostSummary *s = room->summary;
-    if (s == NULL)
-        return err_set(err, ERR_UNAVAILABLE, "this host has not been observed yet");
-    if (s->has_hypervisor_ok && !s->hypervisor_ok)
-        return err_set(err, ERR_UNAVAILABLE, "the hypervisor does not answer");
-    if (s->has_state && s->state != SKEIN__HOST_STATE__HOST_UP)
-        return err_set(err, ERR_UNAVAILABLE, "this host takes nothing in its state");
-    if (!s->has_cores || s->cores == 0 || !s->has_memory_total_mib)
-        return err_set(err, ERR_CAPACITY, "this host's cores or memory are not known");
-    if (s->memory_used_mib > s->memory_total_mib || s->memory_reserved_mib > s->memory_total_mib)
-        return err_set(err, ERR_CAPACITY, "this host's memory figures are implausible");
-    return 0;
-}
-
-/* What the host has for VMs, after reserve, pools and overcommit. */
-static struct need offer_of(const struct room *room, uint32_t page_kib)
-{
-    const Skein__HostSummary *s = room->summary;
-    int64_t memory = clamp(s->memory_total_mib) - clamp(s->memory_reserved_mib);
-    memory = MAX(sat_sub(memory, hugepage_pools_mib(room)), (int64_t)0);
-    int64_t memory_milli = s->has_memory_overcommit_milli ? s->memory_overcommit_milli : 1000;
-    int64_t cpu_milli = s->has_cpu_overcommit_milli ? s->cpu_overcommit_milli : 1000;
-    return (struct need){.memory_mib = sat_mul(memory, memory_milli) / 1000,
-                         .vcpus = sat_mul(s->cores, cpu_milli) / 1000,
-                         .pages = free_pages(room, page_kib)};
-}
-
-/* Taken by the domains that are here (arriving ones too) and by the other holds. Pages in use are
- * off the free ones already, except those of domains still to come. */
-static int sum_taken(const struct reserve *r, const struct room *room, const struct hold *self,
-                     uint32_t page_kib, struct need *ret, struct err *err)
-{
-    struct need one;
-    *ret = (struct need){0};
-    for (size_t i = 0; i < room->n_vms; i++) {
-        const Skein__VmDetail *vm = room->vms[i];
-        if (!vm_takes(vm) || (vm->uuid != NULL && strcmp(vm->uuid, self->record->uuid) == 0))
-            continue;
-        if (!need_of(vm, 0, &one))
-            return err_set(err, ERR_CAPACITY, "the size of %s, which is here, is not known",
-                           vm->name != NULL ? vm->name : "a VM");
-        need_add(ret, &one);
-    }
-    for (size_t i = 0; i < r->n; i++) {
-        const struct hold *h = r->holds[i];
-        const Skein__VmDetail *here = find_vm(room->vms, room->n_vms, h->record->uuid);
-        if (h == self || (here != NULL && vm_takes(here)))
-            continue;
-        one = need_of_hold(h, page_kib);
-        need_add(ret, &one);
-    }
-    return 0;
-}
-
-static int check_room(const struct reserve *r, const struct room *room, const struct hold *self,
-                      struct err *err)
-{
-    uint32_t page_kib = self->vm->has_hugepages_kib ? self->vm->hugepages_kib : 0;
-    struct need need, taken;
-    if (check_host(room, err) < 0)
-        return -(int)err->code;
-    const Skein__VmDetail *here = find_vm(room->vms, room->n_vms, self->record->uuid);
-    if (here != NULL && vm_takes(here))
-        return err_set(err, ERR_CONFLICT, "%s is on this host already", self->record->vm);
-    need_of(self->vm, page_kib, &need);
-    if (sum_taken(r, room, self, page_kib, &taken, err) < 0)
-        return -(int)err->code;
-    struct need offer = offer_of(room, page_kib);
-    if (need.memory_mib > 0 && sat_add(taken.memory_mib, need.memory_mib) > offer.memory_mib)
-        return err_set(err, ERR_CAPACITY, "%s needs %lld MiB, %lld of %lld MiB are taken",
-                       self->record->vm, (long long)need.memory_mib, (long long)taken.memory_mib,
-                       (long long)offer.memory_mib);
-    if (sat_add(taken.vcpus, need.vcpus) > offer.vcpus)
-        return err_set(err, ERR_CAPACITY, "%s needs %lld vCPUs, %lld of %lld are taken",
-                       self->record->vm, (long long)need.vcpus, (long long)taken.vcpus,
-                       (long long)offer.vcpus);
-    if (sat_add(taken.pages, need.pages) > offer.pages)
-        return err_set(err, ERR_CAPACITY, "%s needs %lld huge pages of %u KiB, %lld are free",
-                       self->record->vm, (long long)need.pages, page_kib,
-                       (long long)MAX(offer.pages - taken.pages, 0));
-    return 0;
-}
-
 /* ---- a request ---- */
 
 /* Under the same order, and not held yet. */
@@ -431,7 +209,7 @@ static unsigned count_pending(const struct reserve *r, const struct budget_order
 {
     unsigned n = 0;
     for (size_t i = 0; i < r->n; i++)
-        n += order->order[0] != '\0' && !is_held(r->holds[i]) &&
+        n += order->order[0] != '\0' && !reserve_is_held(r->holds[i]) &&
              strcmp(r->holds[i]->order.order, order->order) == 0;
     return n;
 }
@@ -456,10 +234,9 @@ static int check_request(const struct reserve *r, const Skein__Reserve *q, const
     if (strcmp(q->permit->source, from) != 0)
         return err_set(err, ERR_DENIED, "permit %s is for %s, not for %s", q->permit->id,
                        q->permit->source, from);
-    struct need need;
     if (q->vm == NULL || q->vm->uuid == NULL || strcmp(q->vm->uuid, (*ret_move)->uuid) != 0)
         return err_set(err, ERR_INVALID, "the VM described is not the action's");
-    if (!need_of(q->vm, 0, &need))
+    if (!reserve_size_known(q->vm))
         return err_set(err, ERR_INVALID, "the size of %s is not known", (*ret_move)->vm);
     const char *sources = q->source_addresses;
     if (s->conf->firewall && (sources == NULL || strlen(sources) >= HV_NAME_MAX))
@@ -477,9 +254,9 @@ static int check_others(const struct reserve *r, const struct step *s, const str
     for (size_t i = 0; i < r->n; i++) {
         const Skein__JournalRecord *record = r->holds[i]->record;
         const Skein__VmDetail *here =
-            own != NULL ? find_vm(own->vms, own->n_vms, record->uuid) : NULL;
+            own != NULL ? reserve_find_vm(own->vms, own->n_vms, record->uuid) : NULL;
         bool arrived =
-            here != NULL && vm_takes(here) && here->state != SKEIN__VM_STATE__VM_INCOMING;
+            here != NULL && reserve_takes_room(here) && here->state != SKEIN__VM_STATE__VM_INCOMING;
         if (strcmp(record->uuid, move->uuid) == 0)
             return err_set(err, ERR_CONFLICT, "%s is expected here by action %s/%s", move->vm,
                            record->plan, record->action);
@@ -526,7 +303,7 @@ static void hold_wait_for(struct hold *h, const char *from, uint64_t id)
 static bool answer_known(const struct reserve *r, struct step *s, const char *from, uint64_t id,
                          const Skein__Permit *permit)
 {
-    struct hold *h = hold_find(r, permit->plan, permit->action);
+    struct hold *h = reserve_find(r, permit->plan, permit->action);
     if (h == NULL || strcmp(h->record->permit->id, permit->id) != 0 ||
         strcmp(h->record->from, from) != 0)
         return false;
@@ -555,7 +332,7 @@ void reserve_request(struct reserve *r, struct step *s, const char *from, uint64
     if (answer_known(r, s, from, id, q->permit))
         return;
     /* A newer permit for the same action: what the old one got is given up and checked anew. */
-    struct hold *old = hold_find(r, body->id, move->id);
+    struct hold *old = reserve_find(r, body->id, move->id);
     if (old != NULL && old->state != HOLD_EXPIRED)
         hold_drop(r, s, old, "asked for again under another permit");
     if (check_others(r, s, move, &err) < 0) {
@@ -564,7 +341,7 @@ void reserve_request(struct reserve *r, struct step *s, const char *from, uint64
     }
     struct hold *h = hold_add(r);
     h->state = HOLD_CONFIRM;
-    step_random_hex(s, h->id, ID_DIGITS);
+    step_random_hex(s, h->id, RESERVE_ID_DIGITS);
     h->record = record_new(body, move, q);
     h->order = order;
     h->how = move->how;
@@ -598,7 +375,7 @@ static void hold_keep(struct reserve *reserve, struct step *s, struct hold *h)
 static void hold_admit(struct reserve *r, struct step *s, struct hold *h, const struct room *room)
 {
     struct err err = {0};
-    if (check_room(r, room, h, &err) < 0) {
+    if (reserve_check_room(r, room, h, &err) < 0) {
         hold_refuse(r, s, h, &err);
         return;
     }
@@ -628,68 +405,6 @@ void reserve_release(struct reserve *r, struct step *s, const char *from, uint64
     effect_reply(s, from, id, NULL, NULL); /* unknown is released too */
 }
 
-/* ---- looking ---- */
-
-static Skein__JournalState journal_of(const struct reserve *r, const Skein__LookVm *q,
-                                      Skein__JournalState journal)
-{
-    if (journal != SKEIN__JOURNAL_STATE__JOURNAL_NONE || q->plan == NULL || q->action == NULL)
-        return journal;
-    const struct hold *h = hold_find(r, q->plan, q->action);
-    return h != NULL && is_held(h) ? SKEIN__JOURNAL_STATE__JOURNAL_RESERVED : journal;
-}
-
-void reserve_look(struct reserve *r, struct step *s, const char *from, uint64_t id,
-                  const Skein__LookVm *q, Skein__JournalState journal)
-{
-    struct err err = {0};
-    if (q->uuid == NULL || !uuid_is_valid(q->uuid))
-        err_set(&err, ERR_INVALID, "look: the UUID is not valid");
-    else if (r->n_looks == LOOKS_MAX)
-        err_set(&err, ERR_LIMIT, "%d looks are under way", LOOKS_MAX);
-    if (err.code != ERR_OK) {
-        effect_reply(s, from, id, NULL, &err);
-        return;
-    }
-    struct hv_job job = {.kind = HV_LOOK};
-    snprintf(job.move.uuid, sizeof job.move.uuid, "%s", q->uuid);
-    struct look *l = &r->looks[r->n_looks++];
-    *l = (struct look){.request = id,
-                       .journal = journal_of(r, q, journal),
-                       .deadline_mono = s->now.mono + JOB_PATIENCE};
-    snprintf(l->from, sizeof l->from, "%s", from);
-    l->job = effect_job(s, OWNER_RESERVE, &job);
-}
-
-static void answer_look(struct step *s, const struct look *l, const struct hv_result *result)
-{
-    Skein__VmSeen seen = SKEIN__VM_SEEN__INIT;
-    seen.has_present = seen.has_state = seen.has_persistent = seen.has_job = seen.has_journal = 1;
-    seen.present = result->seen.present;
-    seen.state = result->seen.state;
-    seen.persistent = result->seen.persistent;
-    seen.job = result->seen.job;
-    seen.reason = (char *)result->seen.reason;
-    seen.journal = l->journal;
-    Skein__Reply reply = SKEIN__REPLY__INIT;
-    if (result->err.code == ERR_OK) {
-        reply.kind_case = SKEIN__REPLY__KIND_SEEN;
-        reply.seen = &seen;
-    }
-    effect_reply(s, l->from, l->request, &reply, &result->err);
-}
-
-static bool look_result(struct reserve *r, struct step *s, const struct hv_result *result)
-{
-    for (size_t i = 0; i < r->n_looks; i++)
-        if (r->looks[i].job == result->job) {
-            answer_look(s, &r->looks[i], result);
-            r->looks[i] = r->looks[--r->n_looks];
-            return true;
-        }
-    return false;
-}
-
 /* ---- what comes back ---- */
 
 static void expired_seen(struct reserve *r, struct step *s, struct hold *h,
@@ -712,7 +427,7 @@ void reserve_hv(struct reserve *r, struct step *s, const struct hv_result *resul
 {
     struct hold *h = hold_by_job(r, result->job);
     if (h == NULL) {
-        look_result(r, s, result);
+        reserve_look_result(r, s, result);
         return;
     }
     h->job = 0;
@@ -776,7 +491,7 @@ static bool has_arrived(const struct reserve *r, const struct step *s, const str
     const struct view_host *own = view_find(r->view, s->conf->host);
     if (own == NULL || own->detail_mono <= h->since_mono)
         return false;
-    const Skein__VmDetail *vm = find_vm(own->vms, own->n_vms, h->record->uuid);
+    const Skein__VmDetail *vm = reserve_find_vm(own->vms, own->n_vms, h->record->uuid);
     return vm != NULL && vm->has_state && vm->state == SKEIN__VM_STATE__VM_RUNNING;
 }
 
@@ -789,7 +504,7 @@ static void tick_held(struct reserve *r, struct step *s, struct hold *h)
         return;
     }
     bool over = h->state == HOLD_HELD && s->now.mono >= h->deadline_mono;
-    bool lost = h->state == HOLD_EXPIRED && s->now.mono - h->job_mono >= JOB_PATIENCE;
+    bool lost = h->state == HOLD_EXPIRED && s->now.mono - h->job_mono >= RESERVE_JOB_PATIENCE;
     if (over || lost) {
         h->state = HOLD_EXPIRED;
         hold_job(s, h, HV_LOOK);
@@ -800,14 +515,12 @@ void reserve_tick(struct reserve *r, struct step *s)
 {
     for (size_t i = r->n; i-- > 0;) { /* from the end: dropping puts the last into the place */
         struct hold *h = r->holds[i];
-        if (is_held(h))
+        if (reserve_is_held(h))
             tick_held(r, s, h);
         else
             tick_checking(r, s, h);
     }
-    for (size_t i = r->n_looks; i-- > 0;)
-        if (s->now.mono >= r->looks[i].deadline_mono)
-            r->looks[i] = r->looks[--r->n_looks];
+    reserve_look_tick(r, s);
 }
 
 bool reserve_waits(const struct reserve *r)
@@ -830,7 +543,7 @@ void reserve_item(const struct reserve *r, size_t i, struct reserve_item *ret)
                                  .uuid = h->record->uuid,
                                  .vm = h->record->vm,
                                  .from = h->record->from,
-                                 .held = is_held(h),
+                                 .held = reserve_is_held(h),
                                  .vcpus = h->record->vcpus,
                                  .memory_mib = h->record->memory_mib,
                                  .expires_wall = clamp(h->record->reserved_until_ms)};

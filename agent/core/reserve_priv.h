@@ -1,0 +1,95 @@
+/* reserve_priv.h - within reserve: reservations, room and looks. Not for others. */
+#ifndef SKEIN_AGENT_CORE_RESERVE_PRIV_H
+#define SKEIN_AGENT_CORE_RESERVE_PRIV_H
+
+#include "agent/core/budget.h"
+#include "agent/core/confirm.h"
+#include "agent/core/reserve.h"
+#include "agent/core/verify.h"
+
+/* A hypervisor's answer that has not come after this is asked for again. */
+#define RESERVE_JOB_PATIENCE 60000
+#define RESERVE_LOOKS_MAX 64
+#define RESERVE_ID_DIGITS 32
+
+enum hold_state {
+    HOLD_CONFIRM, /* asking the voters */
+    HOLD_OBSERVE, /* counting what is here */
+    HOLD_ADMIT,   /* asking the hypervisor */
+    HOLD_OPEN,    /* opening the firewall */
+    HOLD_HELD,
+    HOLD_EXPIRED, /* its time is over: is the domain arriving? */
+};
+
+/* A reservation, from the moment it is asked for: it counts at once, so that of two requests for
+ * the last room only one can win. */
+struct hold {
+    enum hold_state state;
+    char id[RESERVE_ID_DIGITS + 1];
+    Skein__JournalRecord *record; /* plan, action, uuid, vm, from, to, permit, vcpus ...; owned */
+    Skein__VmDetail *vm;          /* as its host described it; owned; NULL when from the journal */
+    struct migration_choice how;
+    struct confirm *confirm;   /* HOLD_CONFIRM; owned */
+    uint64_t job;              /* whose result is awaited; 0: none */
+    msec job_mono;             /* since when */
+    msec deadline_mono;        /* of the checking; held: when the reservation ends */
+    msec since_mono;           /* held since; 0: from the journal, before the first tick */
+    struct budget_order order; /* the standing order that approves it, if it is one */
+    char *asker;               /* owned; whom to answer, */
+    uint64_t request;          /* and to what; 0: nobody waits */
+};
+
+struct look {
+    uint64_t job, request;
+    char from[HV_NAME_MAX];
+    Skein__JournalState journal;
+    msec deadline_mono;
+};
+
+struct reserve {
+    const struct view *view;   /* borrowed */
+    const struct state *state; /* borrowed */
+    uint64_t term;
+    struct hold **holds;
+    size_t n, cap;
+    struct look looks[RESERVE_LOOKS_MAX];
+    size_t n_looks;
+    struct verify_refusals refusals;
+    struct budget *budget; /* owned */
+};
+
+/* This host as observed. */
+struct room {
+    const Skein__HostSummary *summary;
+    const Skein__HostCapability *capability; /* NULL: without huge pages */
+    Skein__VmDetail *const *vms;
+    size_t n_vms;
+};
+
+static inline int64_t clamp(uint64_t v)
+{
+    return (int64_t)MIN(v, (uint64_t)INT64_MAX);
+}
+
+/* ---- reserve.c ---- */
+
+bool reserve_is_held(const struct hold *h);
+struct hold *reserve_find(const struct reserve *r, const char *plan,
+                          const char *action); /* or NULL */
+
+/* ---- reserve_room.c ---- */
+
+/* Room for self, next to all that is here or expected? ERR_CAPACITY, CONFLICT or UNAVAILABLE. */
+int reserve_check_room(const struct reserve *r, const struct room *room, const struct hold *self,
+                       struct err *err);
+bool reserve_size_known(const Skein__VmDetail *vm);
+bool reserve_takes_room(const Skein__VmDetail *vm); /* does it take room, in its state? */
+const Skein__VmDetail *reserve_find_vm(Skein__VmDetail *const *vms, size_t n, const char *uuid);
+
+/* ---- reserve_look.c ---- */
+
+/* Answers the look that it is of, if it is one's. */
+void reserve_look_result(struct reserve *r, struct step *s, const struct hv_result *result);
+void reserve_look_tick(struct reserve *r, const struct step *s);
+
+#endif
