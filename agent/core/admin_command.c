@@ -3,10 +3,7 @@
 
 #include "agent/core/admin.h"
 
-static const struct {
-    const char *name;
-    unsigned roles; /* any of them may give it */
-} verbs[] = {
+static const struct command_verb verbs[] = {
 
 #define X(name, text, roles) [ADMIN_##name] = {text, roles},
     ADMIN_VERBS(X)
@@ -19,20 +16,9 @@ const char *admin_verb_name(enum admin_verb v)
     return verbs[v].name;
 }
 
-static bool find_verb(const char *type, enum admin_verb *ret)
-{
-    for (size_t i = 0; type != NULL && i < ARRAY_SIZE(verbs); i++)
-        if (strcmp(type, verbs[i].name) == 0) {
-            *ret = (enum admin_verb)i;
-            return true;
-        }
-    return false;
-}
-
 bool admin_is_verb(const char *type)
 {
-    enum admin_verb verb;
-    return find_verb(type, &verb);
+    return command_find_verb(verbs, ARRAY_SIZE(verbs), type) >= 0;
 }
 
 /* Letters, digits and what stands in host names; nothing that a log or path would mistake. */
@@ -146,8 +132,10 @@ int admin_read(const struct trust_command *t, struct admin_command *ret, struct 
     memcpy(c->key, t->key, sizeof c->key);
     memcpy(c->nonce, t->nonce, sizeof c->nonce);
     memcpy(c->digest, t->digest, sizeof c->digest);
-    if (!find_verb(command_type(t), &c->verb))
+    int verb = command_find_verb(verbs, ARRAY_SIZE(verbs), command_type(t));
+    if (verb < 0)
         return err_set(err, ERR_UNSUPPORTED, "command: unknown to this version");
+    c->verb = (enum admin_verb)verb;
     if (command_text(t->command, "reason", false, c->reason, sizeof c->reason, err) < 0 ||
         read_rest(t->command, c, err) < 0)
         return -(int)err->code;

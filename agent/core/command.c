@@ -29,6 +29,14 @@ const char *command_type(const struct trust_command *c)
     return json_string_value(json_object_get(c->command, "type"));
 }
 
+int command_find_verb(const struct command_verb *verbs, size_t n, const char *type)
+{
+    for (size_t i = 0; type != NULL && i < n; i++)
+        if (strcmp(type, verbs[i].name) == 0)
+            return (int)i;
+    return -1;
+}
+
 int command_text(const json_t *command, const char *key, bool required, char *ret, size_t size,
                  struct err *err)
 {

@@ -22,6 +22,14 @@ int command_open(const struct trust *trust, const char *cluster_uuid, const uint
 /* "type" of the command, or NULL. */
 const char *command_type(const struct trust_command *c);
 
+struct command_verb {
+    const char *name; /* the command's "type" */
+    unsigned roles;   /* any of them may give it */
+};
+
+/* Which of them it is; -1: none. type may be NULL. */
+int command_find_verb(const struct command_verb *verbs, size_t n, const char *type);
+
 /* A text of the command that fits into ret whole, without control characters; "" when absent. */
 int command_text(const json_t *command, const char *key, bool required, char *ret, size_t size,
                  struct err *err);

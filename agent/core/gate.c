@@ -4,10 +4,7 @@
 
 #include "proto/canon.h"
 
-static const struct {
-    const char *name;
-    unsigned roles; /* any of them may say it */
-} verbs[] = {
+static const struct command_verb verbs[] = {
     [GATE_APPROVE] = {"approve", TRUST_APPROVER | TRUST_ADMIN},
     [GATE_REJECT] = {"reject", TRUST_APPROVER | TRUST_ADMIN},
     [GATE_CANCEL] = {"cancel", TRUST_OPERATOR | TRUST_APPROVER | TRUST_ADMIN},
@@ -29,12 +26,11 @@ const char *gate_verb_name(enum gate_verb v)
 static int read_verb(const json_t *command, struct gate_vote *v, struct err *err)
 {
     const char *type = json_string_value(json_object_get(command, "type"));
-    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-        if (strcmp(type, verbs[i].name) == 0) {
-            v->verb = (enum gate_verb)i;
-            return 0;
-        }
-    return err_set(err, ERR_UNSUPPORTED, "command: \"%s\" is unknown to this version", type);
+    int verb = command_find_verb(verbs, ARRAY_SIZE(verbs), type);
+    if (verb < 0)
+        return err_set(err, ERR_UNSUPPORTED, "command: \"%s\" is unknown to this version", type);
+    v->verb = (enum gate_verb)verb;
+    return 0;
 }
 
 /* How it is to be moved: checked here, so that nothing illegal enters the state. */

@@ -4,10 +4,7 @@
 
 #include "proto/codec.h"
 
-static const struct {
-    const char *name;
-    unsigned roles; /* any of them may give it */
-} verbs[] = {
+static const struct command_verb verbs[] = {
     [LIBRARY_SHADOW] = {"policy-shadow", TRUST_OPERATOR | TRUST_ADMIN},
     [LIBRARY_PROMOTE] = {"policy-promote", TRUST_ADMIN},
     /* It leads back to what an admin promoted before, or to nothing. */
@@ -28,20 +25,9 @@ const char *library_verb_name(enum library_verb v)
     return verbs[v].name;
 }
 
-static bool find_verb(const char *type, enum library_verb *ret)
-{
-    for (size_t i = 0; type != NULL && i < ARRAY_SIZE(verbs); i++)
-        if (strcmp(type, verbs[i].name) == 0) {
-            *ret = (enum library_verb)i;
-            return true;
-        }
-    return false;
-}
-
 bool library_is_verb(const char *type)
 {
-    enum library_verb verb;
-    return find_verb(type, &verb);
+    return command_find_verb(verbs, ARRAY_SIZE(verbs), type) >= 0;
 }
 
 bool library_name_ok(const char *name)
@@ -97,8 +83,10 @@ int library_read(const struct trust_command *t, struct library_command *ret, str
     memcpy(c.person, t->person, sizeof c.person);
     memcpy(c.key, t->key, sizeof c.key);
     memcpy(c.nonce, t->nonce, sizeof c.nonce);
-    if (!find_verb(command_type(t), &c.verb))
+    int verb = command_find_verb(verbs, ARRAY_SIZE(verbs), command_type(t));
+    if (verb < 0)
         return err_set(err, ERR_UNSUPPORTED, "command: unknown to this version");
+    c.verb = (enum library_verb)verb;
     if (command_text(t->command, "policy", true, c.policy, sizeof c.policy, err) < 0 ||
         command_text(t->command, "digest", true, c.digest, sizeof c.digest, err) < 0 ||
         command_text(t->command, "reason", false, c.reason, sizeof c.reason, err) < 0)

@@ -4,10 +4,7 @@
 #include "proto/canon.h"
 #include "proto/codec.h"
 
-static const struct {
-    const char *name;
-    unsigned roles; /* any of them may give it */
-} verbs[] = {
+static const struct command_verb verbs[] = {
 
 #define X(name, text, roles) [RULEBOOK_##name] = {text, roles},
     RULEBOOK_VERBS(X)
@@ -27,20 +24,9 @@ const char *rulebook_verb_name(enum rulebook_verb v)
     return verbs[v].name;
 }
 
-static bool find_verb(const char *type, enum rulebook_verb *ret)
-{
-    for (size_t i = 0; type != NULL && i < ARRAY_SIZE(verbs); i++)
-        if (strcmp(type, verbs[i].name) == 0) {
-            *ret = (enum rulebook_verb)i;
-            return true;
-        }
-    return false;
-}
-
 bool rulebook_is_verb(const char *type)
 {
-    enum rulebook_verb verb;
-    return find_verb(type, &verb);
+    return command_find_verb(verbs, ARRAY_SIZE(verbs), type) >= 0;
 }
 
 /* Never like those of the planner's own rules ("back-off: ..."). */
@@ -87,8 +73,10 @@ int rulebook_read(const struct trust_command *t, struct rulebook_command *ret, s
                                                                   .expires_at = t->expires_at};
     memcpy(c.person, t->person, sizeof c.person);
     memcpy(c.key, t->key, sizeof c.key);
-    if (!find_verb(command_type(t), &c.verb))
+    int verb = command_find_verb(verbs, ARRAY_SIZE(verbs), command_type(t));
+    if (verb < 0)
         return err_set(err, ERR_UNSUPPORTED, "command: unknown to this version");
+    c.verb = (enum rulebook_verb)verb;
     if (command_text(t->command, "reason", false, c.reason, sizeof c.reason, err) < 0 ||
         read_rule(t->command, &c, err) < 0)
         return -(int)err->code;
