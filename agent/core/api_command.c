@@ -118,12 +118,10 @@ static int verify(const struct api_context *c, const struct api_request *r, unsi
 
 static int check_drill(const struct api_context *c, const char *host, struct err *err)
 {
-    const struct node_conf *conf = c->step->conf;
     if (view_find(c->view, host) == NULL && state_power(c->state, host) == NULL)
         return err_set(err, ERR_NOT_FOUND, "there is no host \"%s\"; try: skein hosts", host);
-    for (size_t i = 0; i < conf->n_voters; i++)
-        if (strcmp(conf->voters[i], host) == 0)
-            return err_set(err, ERR_CONFLICT, "%s votes: voters do not sleep", host);
+    if (step_votes(c->step->conf, host))
+        return err_set(err, ERR_CONFLICT, "%s votes: voters do not sleep", host);
     if (!duty_power_possible(c->duty, c->view))
         return err_set(err, ERR_UNAVAILABLE,
                        "not all voters are known to carry out standby and wake yet");

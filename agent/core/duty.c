@@ -64,14 +64,6 @@ void duty_role(struct duty *d, struct step *s, uint64_t term, const char *leader
     d->explain_at = 0;
 }
 
-bool duty_votes(const struct duty *d, const char *host)
-{
-    for (size_t i = 0; i < d->conf->n_voters; i++)
-        if (strcmp(d->conf->voters[i], host) == 0)
-            return true;
-    return false;
-}
-
 /* ---- proposals ---- */
 
 bool duty_busy(const struct duty *d, const char *key)

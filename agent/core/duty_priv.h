@@ -169,7 +169,6 @@ struct duty {
 
 /* ---- duty.c ---- */
 
-bool duty_votes(const struct duty *d, const char *host);
 /* Is there a proposal about this, not yet answered or just refused? */
 bool duty_busy(const struct duty *d, const char *key);
 /* Proposes; borrowed until the next call. */

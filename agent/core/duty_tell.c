@@ -67,7 +67,7 @@ void duty_tell_others(struct duty *d, struct step *s, const struct view *view,
     d->told_index = state_index(state);
     for (size_t i = 0; i < view_count(view); i++) {
         const struct view_host *h = view_at(view, i);
-        if (!view_reachable(h) || duty_votes(d, h->name))
+        if (!view_reachable(h) || step_votes(d->conf, h->name))
             continue;
         struct duty_told *t = told_of(d, h->name);
         if (changed || t->at == 0 || s->now.mono - t->at >= TELL_AGAIN_MS)

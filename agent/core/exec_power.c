@@ -31,9 +31,8 @@ static bool has_driver(const Skein__HostCapability *c)
 static int check_standby(const struct exec *e, const struct step *s, struct err *err)
 {
     const Skein__HostCapability *own = s->conf->own->capability;
-    for (size_t i = 0; i < s->conf->n_voters; i++)
-        if (strcmp(s->conf->voters[i], s->conf->host) == 0)
-            return err_set(err, ERR_DENIED, "%s votes: voters do not sleep", s->conf->host);
+    if (step_votes(s->conf, s->conf->host))
+        return err_set(err, ERR_DENIED, "%s votes: voters do not sleep", s->conf->host);
     if (!has_driver(own))
         return err_set(err, ERR_UNSUPPORTED, "%s: power.driver is off in its configuration",
                        s->conf->host);

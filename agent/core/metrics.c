@@ -172,17 +172,10 @@ static void mesh(const struct api_context *c, struct buf *b)
                    "Own slowness, 0 to 4: it stretches suspicion.", (double)g.slow);
 }
 
-static bool votes(const struct node_conf *conf)
-{
-    for (size_t i = 0; i < conf->n_voters; i++)
-        if (strcmp(conf->voters[i], conf->host) == 0)
-            return true;
-    return false;
-}
-
 static void raft(const struct api_context *c, struct buf *b)
 {
-    metrics_single(b, "skein_raft_voter", "gauge", "1 when this host votes.", votes(c->step->conf));
+    metrics_single(b, "skein_raft_voter", "gauge", "1 when this host votes.",
+                   step_votes(c->step->conf, c->step->conf->host));
     metrics_single(b, "skein_raft_term", "gauge", "Newest term heard of.", (double)c->term);
     metrics_single(b, "skein_raft_applied_index", "gauge", "Newest entry applied.",
                    (double)state_index(c->state));

@@ -332,14 +332,6 @@ static void set_leader(struct node *node, struct step *s, uint64_t term, const c
     node->detail_at = node->look_at = s->now.mono;
 }
 
-static bool is_voter(const struct node *node, const char *host)
-{
-    for (size_t i = 0; i < node->conf->n_voters; i++)
-        if (strcmp(node->conf->voters[i], host) == 0)
-            return true;
-    return false;
-}
-
 static void hear_clock(struct node *node, const struct step *s, const Skein__HostSummary *summary,
                        msec age)
 {
@@ -357,7 +349,8 @@ static void summary_received(struct node *node, struct step *s, const char *from
         return;
     view_summary(node->view, summary, s->now, 0);
     hear_clock(node, s, summary, 0);
-    if (!is_voter(node, s->conf->host) && is_voter(node, from) && summary->planner != NULL)
+    if (!step_votes(node->conf, s->conf->host) && step_votes(node->conf, from) &&
+        summary->planner != NULL)
         set_leader(node, s, summary->term, summary->planner);
 }
 
@@ -367,8 +360,8 @@ static void news_arrived(void *arg, struct step *s, const Skein__HostSummary *su
     struct node *node = arg;
     view_summary(node->view, summary, s->now, age);
     hear_clock(node, s, summary, age);
-    bool names = !is_voter(node, s->conf->host) && is_voter(node, summary->host) &&
-                 summary->planner != NULL && is_voter(node, summary->planner);
+    bool names = !step_votes(node->conf, s->conf->host) && step_votes(node->conf, summary->host) &&
+                 summary->planner != NULL && step_votes(node->conf, summary->planner);
     if (names && summary->term >= node->term && strcmp(summary->planner, node->leader) != 0)
         snprintf(node->named, sizeof node->named, "%s", summary->planner);
 }
@@ -377,7 +370,8 @@ static void news_arrived(void *arg, struct step *s, const Skein__HostSummary *su
 static void say_who_plans(struct node *node, struct step *s, const char *to)
 {
     Skein__Frame frame = SKEIN__FRAME__INIT;
-    if (node->leader[0] == '\0' || !is_voter(node, s->conf->host) || is_voter(node, to))
+    if (node->leader[0] == '\0' || !step_votes(node->conf, s->conf->host) ||
+        step_votes(node->conf, to))
         return;
     frame.kind_case = SKEIN__FRAME__KIND_SUMMARY;
     frame.summary = own_summary(node, s);
@@ -392,7 +386,7 @@ static void bulletin_received(struct node *node, struct step *s, const char *fro
 {
     size_t len;
     uint8_t hash[HASH_SIZE];
-    if (is_voter(node, s->conf->host) || strcmp(from, node->leader) != 0)
+    if (step_votes(node->conf, s->conf->host) || strcmp(from, node->leader) != 0)
         return;
     Skein__Bulletin copy = *bulletin; /* the index alone is no news */
     copy.has_index = 0;
@@ -410,7 +404,7 @@ static void confirm_asked(struct node *node, struct step *s, const char *from,
 {
     struct confirm_answer answer;
     Skein__Reply reply = SKEIN__REPLY__INIT;
-    if (!is_voter(node, s->conf->host) || request->confirm->permit == NULL) {
+    if (!step_votes(node->conf, s->conf->host) || request->confirm->permit == NULL) {
         struct err err;
         err_set(&err, ERR_DENIED, "%s does not vote", s->conf->host);
         effect_reply(s, from, request->id, NULL, &err);

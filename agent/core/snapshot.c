@@ -119,14 +119,6 @@ static const char *host_state_text(const Skein__HostSummary *s)
     return NULL; /* a newer agent's word: unknown */
 }
 
-static bool is_voter(const struct node_conf *conf, const char *host)
-{
-    for (size_t i = 0; i < conf->n_voters; i++)
-        if (strcmp(conf->voters[i], host) == 0)
-            return true;
-    return false;
-}
-
 static json_t *cpu_part(const Skein__HostSummary *s, const Skein__HostCapability *c)
 {
     json_t *o = json_object();
@@ -321,7 +313,7 @@ static const char *state_text(const struct view_host *host, const struct state *
         state != NULL ? admin_host(state_admin(state), host->name) : NULL;
     if (admin != NULL && admin->state != SKEIN__HOST_STATE__HOST_UP)
         return admin_state_name(admin->state);
-    if (is_ordered(host->summary) && is_voter(s->conf, s->conf->host))
+    if (is_ordered(host->summary) && step_votes(s->conf, s->conf->host))
         return "up"; /* a voter knows of every order: that one was taken back */
     return host_state_text(host->summary);
 }
@@ -336,7 +328,7 @@ json_t *snapshot_host(const struct view_host *host, const struct state *state, c
         host->capability == NULL && kept != NULL ? kept->capability : host->capability;
     json_t *o = json_object();
     put_text(o, "name", host->name);
-    put_bool(o, "voter", true, is_voter(s->conf, host->name));
+    put_bool(o, "voter", true, step_votes(s->conf, host->name));
     put_text(o, "state", state_text(host, state, s));
     put_part(o, "cpu", cpu_part(summary, capability));
     json_t *power = power_part(summary, capability);

@@ -1,19 +1,12 @@
 #include "agent/core/state_priv.h"
 
 /* A state without voters is a test's: it has the whole log. */
-static bool votes(const struct node_conf *conf)
-{
-    bool found = conf->n_voters == 0;
-    for (size_t i = 0; i < conf->n_voters; i++)
-        found = found || strcmp(conf->voters[i], conf->host) == 0;
-    return found;
-}
-
 struct state *state_new(const struct node_conf *conf)
 {
     struct state *st = xcalloc(1, sizeof *st);
     st->conf = conf;
-    st->admin = admin_new(votes(conf) ? NULL : conf->host);
+    bool votes = conf->n_voters == 0 || step_votes(conf, conf->host);
+    st->admin = admin_new(votes ? NULL : conf->host);
     st->library = library_new();
     st->rulebook = rulebook_new();
     return st;

@@ -229,6 +229,14 @@ Skein__HostDetail *step_own_detail(const struct step *s, const Skein__HostDetail
     return detail;
 }
 
+bool step_votes(const struct node_conf *conf, const char *host)
+{
+    for (size_t i = 0; i < conf->n_voters; i++)
+        if (strcmp(conf->voters[i], host) == 0)
+            return true;
+    return false;
+}
+
 /* SplitMix64 (Steele, Lea, Flood, OOPSLA 2014). */
 uint64_t step_random(struct step *s)
 {

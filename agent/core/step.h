@@ -78,6 +78,8 @@ struct node_conf {
     const struct trust *trust;
 };
 
+bool step_votes(const struct node_conf *conf, const char *host); /* is it one of the voters? */
+
 /* Which module a reply, result or proposal goes back to; low bits of the token. */
 enum owner { OWNER_NODE, OWNER_EXEC, OWNER_RESERVE, OWNER_DUTY, OWNER_API, OWNER_VIEW };
 
