@@ -335,17 +335,12 @@ bool api_answer_request(struct api_context *c, const struct call *call)
     return true;
 }
 
-static bool asks_for_plan(enum gate_verb verb)
-{
-    return verb == GATE_MIGRATE || verb == GATE_ROLLBACK || verb == GATE_DRILL;
-}
-
 void api_proposed(struct api *api, struct api_context *c, uint64_t token, const struct err *err)
 {
     struct call *at = api_find_call(api, CALL_PROPOSED, token);
     if (at == NULL)
         return;
-    if (err->code == ERR_OK && at->answer == NULL && asks_for_plan(at->verb) &&
+    if (err->code == ERR_OK && at->answer == NULL && gate_asks_for_plan(at->verb) &&
         !api_answer_request(c, at)) {
         at->stage = CALL_PLANNING;
         return;
@@ -355,7 +350,7 @@ void api_proposed(struct api *api, struct api_context *c, uint64_t token, const 
         api_answer_err(c, &call.caller, err);
     else if (call.answer != NULL)
         api_answer(c, &call.caller, 200, TAKE_PTR(call.answer));
-    else if (!asks_for_plan(call.verb))
+    else if (!gate_asks_for_plan(call.verb))
         answer_vote(c, &call);
     json_decref(call.answer);
 }

@@ -153,7 +153,7 @@ static bool counts(const struct gate_vote *v, const struct plan_body *body, msec
     return strcmp(v->digest, body->digest) == 0 && strcmp(v->plan, body->id) == 0;
 }
 
-static bool asks_for_plan(enum gate_verb verb)
+bool gate_asks_for_plan(enum gate_verb verb)
 {
     return verb == GATE_MIGRATE || verb == GATE_ROLLBACK || verb == GATE_DRILL;
 }
@@ -163,7 +163,7 @@ static const struct gate_vote *find_author(const struct plan_body *body,
                                            const struct gate_vote *votes, size_t n, msec wall)
 {
     for (size_t i = 0; i < n; i++)
-        if (asks_for_plan(votes[i].verb) && counts(&votes[i], body, wall))
+        if (gate_asks_for_plan(votes[i].verb) && counts(&votes[i], body, wall))
             return &votes[i];
     return NULL;
 }

@@ -46,6 +46,7 @@ enum gate_verb {
 };
 
 const char *gate_verb_name(enum gate_verb v); /* "approve" */
+bool gate_asks_for_plan(enum gate_verb v);    /* a request, not a word about a plan that there is */
 
 /* A verified command about a plan, or a request for a move. */
 struct gate_vote {
