@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "proto/units.h"
+
 int canon_parse(const char *text, size_t len, const char *what, json_t **ret, struct err *err)
 {
     json_error_t where;
@@ -252,4 +254,13 @@ int64_t canon_to_milli(const json_t *number)
     if (v >= 9.2e18)
         return INT64_MAX;
     return v <= -9.2e18 ? INT64_MIN : llround(v);
+}
+
+json_t *canon_time(uint64_t wall)
+{
+    char text[TIME_TEXT_SIZE];
+    if (wall == 0 || wall > INT64_MAX)
+        return json_null();
+    time_format((msec)wall, text);
+    return json_string(text);
 }

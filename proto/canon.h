@@ -37,4 +37,7 @@ int canon_digest(const char *domain, const json_t *doc, char ret[HASH_HEX_SIZE],
 json_t *canon_milli(int64_t thousandths);     /* new reference: 1500 -> 1.5 */
 int64_t canon_to_milli(const json_t *number); /* 1.5 -> 1500, rounded; saturates */
 
+/* A moment of the wall clock, as text; 0 is unknown: null. */
+json_t *canon_time(uint64_t wall);
+
 #endif

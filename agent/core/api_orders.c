@@ -4,19 +4,10 @@
 #include "agent/core/plan.h"
 #include "proto/canon.h"
 
-static json_t *time_json(uint64_t wall)
-{
-    char text[TIME_TEXT_SIZE];
-    if (wall == 0 || wall > INT64_MAX)
-        return json_null();
-    time_format((msec)wall, text);
-    return json_string(text);
-}
-
 static json_t *order_json(const Skein__Vote *v, uint64_t since)
 {
     return json_pack("{s:s, s:s, s:o}", "person", v->person, "reason", v->reason, "since",
-                     time_json(since));
+                     canon_time(since));
 }
 
 /* ---- drains ---- */
@@ -147,7 +138,7 @@ static json_t *host_json(const struct api_context *c, const Skein__HostAdmin *r)
     json_object_set_new(o, "vms", vms);
     json_object_set_new(o, "moving", json_integer((json_int_t)count_moving(c, r->host)));
     json_object_set_new(o, "away", away_json(r));
-    json_object_set_new(o, "deadline", time_json(r->has_deadline_ms ? r->deadline_ms : 0));
+    json_object_set_new(o, "deadline", canon_time(r->has_deadline_ms ? r->deadline_ms : 0));
     json_object_set_new(o, "concurrency",
                         r->has_concurrency ? json_integer(r->concurrency) : json_null());
     json_object_set_new(o, "fallback",
@@ -183,7 +174,7 @@ int api_show_freezes(const struct api_context *c, const struct api_request *r _u
             continue;
         json_t *o = order_json(freezes[i]->vote, freezes[i]->since_ms);
         json_object_set_new(o, "id", json_string(freezes[i]->id));
-        json_object_set_new(o, "until", time_json(freezes[i]->until_ms));
+        json_object_set_new(o, "until", canon_time(freezes[i]->until_ms));
         json_array_append_new(list, o);
     }
     *ret = json_pack("{s:o}", "freezes", list);
@@ -202,7 +193,7 @@ int api_show_holds(const struct api_context *c, const struct api_request *r _unu
         json_t *o = order_json(holds[i]->vote, holds[i]->since_ms);
         json_object_set_new(o, "vm", json_string(holds[i]->vm));
         json_object_set_new(o, "uuid", json_string(holds[i]->uuid));
-        json_object_set_new(o, "until", time_json(holds[i]->until_ms));
+        json_object_set_new(o, "until", canon_time(holds[i]->until_ms));
         json_array_append_new(list, o);
     }
     *ret = json_pack("{s:o}", "holds", list);
@@ -225,8 +216,8 @@ static json_t *standing_json(const Skein__Vote *v)
     json_object_set_new(o, "digest", json_string(v->key));
     json_object_set_new(o, "person", json_string(v->person));
     json_object_set_new(o, "reason", json_string(v->reason));
-    json_object_set_new(o, "since", time_json(v->at_ms));
-    json_object_set_new(o, "expires_at", time_json(v->expires_at_ms));
+    json_object_set_new(o, "since", canon_time(v->at_ms));
+    json_object_set_new(o, "expires_at", canon_time(v->expires_at_ms));
     json_decref(command);
     return o;
 }

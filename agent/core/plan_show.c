@@ -4,16 +4,6 @@
 #include "agent/core/trust.h"
 #include "proto/canon.h"
 
-/* 0 is unknown: null. */
-static json_t *time_json(uint64_t wall)
-{
-    char text[TIME_TEXT_SIZE];
-    if (wall == 0 || wall > INT64_MAX)
-        return json_null();
-    time_format((msec)wall, text);
-    return json_string(text);
-}
-
 static json_t *text_json(const char *text)
 {
     return text != NULL && text[0] != '\0' ? json_string(text) : json_null();
@@ -30,8 +20,8 @@ static const char *role_name(unsigned roles)
 static json_t *vote_json(const Skein__Vote *v)
 {
     return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "person", v->person, "role",
-                     role_name(v->roles), "verdict", v->verdict, "at", time_json(v->at_ms),
-                     "expires_at", time_json(v->expires_at_ms), "reason", text_json(v->reason),
+                     role_name(v->roles), "verdict", v->verdict, "at", canon_time(v->at_ms),
+                     "expires_at", canon_time(v->expires_at_ms), "reason", text_json(v->reason),
                      "ticket", text_json(v->ticket));
 }
 
@@ -53,8 +43,8 @@ static json_t *result_json(const struct plan_item *i)
         json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "action", i->move->id, "state",
                   plan_action_name(plan_item_state(i)), "code", text_json(r->code), "message",
                   text_json(r->message), "reporter", text_json(r->reporter), "evidence",
-                  text_json(r->evidence), "started_at", time_json(r->started_at_ms), "ended_at",
-                  plan_action_ended(plan_item_state(i)) ? time_json(r->ended_at_ms) : json_null());
+                  text_json(r->evidence), "started_at", canon_time(r->started_at_ms), "ended_at",
+                  plan_action_ended(plan_item_state(i)) ? canon_time(r->ended_at_ms) : json_null());
     json_object_set_new(o, "downtime_ms",
                         r->has_downtime_ms ? json_integer(r->downtime_ms) : json_null());
     json_object_set_new(o, "transferred_mib",
@@ -90,9 +80,9 @@ static void set_life(const struct plan *p, json_t *o)
     json_object_set_new(o, "state", json_string(plan_state_name(p->state)));
     json_object_set_new(o, "state_reason", text_json(p->reason));
     json_object_set_new(o, "author", text_json(p->put->author));
-    json_object_set_new(o, "made_at", time_json((uint64_t)p->made_at));
-    json_object_set_new(o, "changed_at", time_json((uint64_t)p->changed_at));
-    json_object_set_new(o, "expires_at", time_json(p->put->expires_at_ms));
+    json_object_set_new(o, "made_at", canon_time((uint64_t)p->made_at));
+    json_object_set_new(o, "changed_at", canon_time((uint64_t)p->changed_at));
+    json_object_set_new(o, "expires_at", canon_time(p->put->expires_at_ms));
     json_object_set_new(o, "made_in_term", json_integer((json_int_t)p->made_in_term));
 }
 
@@ -305,9 +295,9 @@ json_t *plan_report(const struct plan *p)
                           text_json(p->body->policy), "snapshot_digest", p->body->snapshot_digest,
                           "approvals", votes_json(p, NULL), "moves", moves);
     set_life(p, o);
-    json_object_set_new(o, "started_at", time_json(totals.started_at));
+    json_object_set_new(o, "started_at", canon_time(totals.started_at));
     json_object_set_new(o, "ended_at",
-                        plan_state_ended(p->state) ? time_json(totals.ended_at) : json_null());
+                        plan_state_ended(p->state) ? canon_time(totals.ended_at) : json_null());
     json_object_set_new(o, "totals", totals_json(p, &totals));
     return o;
 }
