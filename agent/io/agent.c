@@ -8,15 +8,12 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 #include <uv.h>
-#include <zstd.h>
 
 #include "agent/core/node.h"
-#include "agent/core/snapshot.h"
-#include "agent/core/state.h"
 #include "agent/io/agent_audit.h"
+#include "agent/io/agent_priv.h"
 #include "agent/io/agent_roots.h"
 #include "agent/io/api_local.h"
-#include "agent/io/api_metrics.h"
 #include "agent/io/clock.h"
 #include "agent/io/consensus.h"
 #include "agent/io/doctor.h"
@@ -38,12 +35,10 @@
 #include "proto/util.h"
 #include "tls/file.h"
 
-#define TICK_MS 100           /* the node is ticked at multiples of it, when something is due */
-#define LEAVE_MS 100          /* what was handed to ZeroMQ is in the kernel by then */
-#define TRIM_AFTER_MS 10000   /* by then the first observation, links and an election are over */
-#define TRIM_EVERY_MS 60000   /* what bursts (links, plans, callers) left free goes back */
-#define REFUSED_EVERY_MS 1000 /* strangers at the port are logged at most once in this time */
-#define SNAPSHOT_COPY_MAX (16u << 20) /* bytes of a snapshot that another host sends */
+#define TICK_MS 100         /* the node is ticked at multiples of it, when something is due */
+#define LEAVE_MS 100        /* what was handed to ZeroMQ is in the kernel by then */
+#define TRIM_AFTER_MS 10000 /* by then the first observation, links and an election are over */
+#define TRIM_EVERY_MS 60000 /* what bursts (links, plans, callers) left free goes back */
 #define LARGE_BLOCK (128 << 10)
 #define STORE_FILE "skein.db"
 
@@ -52,41 +47,9 @@ struct journal {
     size_t n, cap;
 };
 
-struct agent {
-    const struct config *config;
-    uv_loop_t loop;
-    uv_timer_t tick, trim, left;
-    msec began, tick_at; /* mono: of the loop's clock; when the tick is set to */
-    uv_signal_t on_term, on_int, on_hup;
-    uint64_t incarnation;
-    char *store_path;
-
-    struct trust_store *trust;
-    struct node_conf *node_conf;
-    struct store *store;
-    struct node *node;
-    struct performer *performer;
-    struct consensus *consensus; /* NULL: this host does not vote */
-    struct jobs *jobs;
-    struct mesh *mesh;
-    struct evaluator *evaluator;
-    struct recorder *recorder;
-    struct http *http;
-    struct api_local *api_local;
-    struct doctor *doctor;
-    struct agent_audit *audit;
-    struct agent_roots *roots;
-
-    msec refused_at;  /* mono: when a stranger was last logged */
-    unsigned refused; /* not logged since */
-    bool leaving, stopping, trimmed;
-    bool abandons;    /* a migration's call goes on in libvirt while this process ends */
-    struct err fatal; /* why it cannot go on; ERR_OK: it was told to stop */
-};
-
 static void stop(struct agent *a);
 
-static void fail(struct agent *a, const struct err *err, const char *what)
+void agent_fail(struct agent *a, const struct err *err, const char *what)
 {
     if (a->fatal.code == ERR_OK) {
         a->fatal = *err;
@@ -95,9 +58,9 @@ static void fail(struct agent *a, const struct err *err, const char *what)
     stop(a);
 }
 
-/* ---- events in ---- */
+/* ---- time, and the answers of jobs and evaluations ---- */
 
-static struct moment now_of(const struct agent *a)
+struct moment agent_now(const struct agent *a)
 {
     return (struct moment){.mono = (msec)uv_now(&a->loop), .wall = clock_wall()};
 }
@@ -115,12 +78,12 @@ static void set_tick(struct agent *a)
     uv_timer_start(&a->tick, tick, (uint64_t)(at - now), 0);
 }
 
-static void step(struct agent *a, const struct event *event)
+void agent_step(struct agent *a, const struct event *event)
 {
     struct effects effects = {0};
     if (a->stopping)
         return;
-    struct moment now = now_of(a);
+    struct moment now = agent_now(a);
     node_step(a->node, event, now, &effects);
     performer_take(a->performer, now.wall, &effects);
     set_tick(a);
@@ -130,9 +93,9 @@ static void tick(uv_timer_t *timer)
 {
     struct agent *a = timer->data;
     a->tick_at = 0;
-    step(a, &(struct event){.kind = EVENT_TICK});
+    agent_step(a, &(struct event){.kind = EVENT_TICK});
     if (!a->stopping)
-        agent_audit_tick(a->audit, now_of(a));
+        agent_audit_tick(a->audit, agent_now(a));
 }
 
 static void trim(uv_timer_t *timer)
@@ -145,106 +108,17 @@ static void trim(uv_timer_t *timer)
     a->trimmed = true;
 }
 
-static void peer_up(void *arg, const char *host)
-{
-    struct agent *a = arg;
-    log_info("linked to %s", host);
-    if (a->audit != NULL)
-        agent_audit_peer(a->audit, host, true);
-    if (a->roots != NULL)
-        agent_roots_tell(a->roots, host);
-    step(arg, &(struct event){.kind = EVENT_PEER_UP, .host = host});
-}
-
-static void peer_down(void *arg, const char *host, const char *reason)
-{
-    struct agent *a = arg;
-    log_info("link to %s is down: %s", host, reason);
-    if (a->audit != NULL)
-        agent_audit_peer(a->audit, host, false);
-    step(arg, &(struct event){.kind = EVENT_PEER_DOWN, .host = host});
-}
-
-static void peer_refused(void *arg, const char *address, const struct err *err)
-{
-    struct agent *a = arg;
-    msec now = (msec)uv_now(&a->loop);
-    a->refused++;
-    if (a->refused_at != 0 && now - a->refused_at < REFUSED_EVERY_MS)
-        return;
-    log_warn("no link with %s: %s: %s (%u since the last such line)", address, err_name(err->code),
-             err->msg, a->refused);
-    a->refused_at = now;
-    a->refused = 0;
-}
-
-/* What the planner decides from is kept by every voter, once it is what its digest says. */
-static void keep_snapshot(struct agent *a, const char *host, const Skein__SnapshotCopy *copy)
-{
-    uint8_t hash[HASH_SIZE];
-    char digest[HASH_HEX_SIZE];
-    struct err err = {0};
-    if (copy->digest == NULL || !copy->has_data)
-        return;
-    unsigned long long len = ZSTD_getFrameContentSize(copy->data.data, copy->data.len);
-    if (len > SNAPSHOT_COPY_MAX) /* also: not known, not zstd */
-        return;
-    _cleanup_(freep) char *text = xmalloc((size_t)len);
-    if (ZSTD_decompress(text, (size_t)len, copy->data.data, copy->data.len) != (size_t)len)
-        return;
-    hash_domain(SNAPSHOT_SCHEMA, text, (size_t)len, hash);
-    hash_hex(hash, digest);
-    if (strcmp(digest, copy->digest) != 0) {
-        log_warn("%s sent a snapshot that is not what its digest says", host);
-        return;
-    }
-    struct store_batch *batch = store_batch_new();
-    store_snapshot_put(batch, digest, clock_wall(), text, (size_t)len);
-    if (store_submit(a->store, batch, NULL, NULL, &err) < 0)
-        log_err(&err, "snapshot of %s is not kept", host);
-}
-
-static void raft_received(struct agent *a, const char *host, const ProtobufCBinaryData *bytes)
-{
-    struct err err = {0};
-    if (a->consensus != NULL &&
-        consensus_receive(a->consensus, host, bytes->data, bytes->len, &err) < 0)
-        log_debug("raft message of %s refused: %s", host, err.msg);
-}
-
-static void frame(void *arg, const char *host, const uint8_t *bytes, size_t len)
-{
-    struct agent *a = arg;
-    _cleanup_(skein_frame_freep) Skein__Frame *frame = NULL;
-    struct err err = {0};
-    if (a->stopping)
-        return;
-    if (codec_frame(bytes, len, &frame, &err) < 0)
-        log_warn("frame of %s dropped: %s", host, err.msg);
-    else if (frame->kind_case == SKEIN__FRAME__KIND_RAFT)
-        raft_received(a, host, &frame->raft);
-    else if (frame->kind_case == SKEIN__FRAME__KIND_SNAPSHOT)
-        keep_snapshot(a, host, frame->snapshot);
-    else if (frame->kind_case == SKEIN__FRAME__KIND_ROOTS)
-        agent_roots_told(a->roots, host, frame->roots);
-    else if (frame->kind_case == SKEIN__FRAME__KIND_AUDIT ||
-             frame->kind_case == SKEIN__FRAME__KIND_EVENT)
-        agent_audit_frame(a->audit, now_of(a), host, frame);
-    else
-        step(a, &(struct event){.kind = EVENT_FRAME, .host = host, .frame = frame});
-}
-
 static void hypervisor_done(void *arg, struct hv_result *result)
 {
     struct agent *a = arg;
     if (a->doctor == NULL || !doctor_result(a->doctor, result))
-        step(a, &(struct event){.kind = EVENT_HV, .result = result});
+        agent_step(a, &(struct event){.kind = EVENT_HV, .result = result});
     hv_result_done(result);
 }
 
 static void hypervisor_changed_soon(void *arg)
 {
-    step(arg, &(struct event){.kind = EVENT_CHANGED});
+    agent_step(arg, &(struct event){.kind = EVENT_CHANGED});
 }
 
 static void evaluated(void *arg, uint64_t token, const struct err *err,
@@ -252,220 +126,12 @@ static void evaluated(void *arg, uint64_t token, const struct err *err,
 {
     struct event event = {.kind = EVENT_EVALUATED, .token = token, .evaluated = evaluated};
     event.err = *err;
-    step(arg, &event);
+    agent_step(arg, &event);
 }
 
-static void api_called(void *arg, uint64_t token, const Skein__ApiCall *call)
+void agent_store_failed(void *arg, const struct err *err)
 {
-    struct agent *a = arg;
-    if (!api_metrics_call(a->http, a->node, a->mesh, now_of(a), token, call) &&
-        !api_local_call(a->api_local, token, call) && !doctor_call(a->doctor, token, call) &&
-        !agent_audit_call(a->audit, now_of(a), token, call))
-        step(a, &(struct event){.kind = EVENT_API, .token = token, .call = call});
-}
-
-/* ---- the voters' agreement ---- */
-
-static void follow_agreed(struct agent *a)
-{
-    if (!a->stopping && a->roots != NULL)
-        agent_roots_agreed(a->roots, state_roots(node_state(a->node)));
-}
-
-static int raft_send(void *arg, const char *host, const uint8_t *bytes, size_t len)
-{
-    struct agent *a = arg;
-    Skein__Frame frame = SKEIN__FRAME__INIT;
-    frame.kind_case = SKEIN__FRAME__KIND_RAFT;
-    frame.raft = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)bytes, .len = len};
-    size_t packed_len;
-    _cleanup_(freep) uint8_t *packed = codec_pack(&frame.base, &packed_len);
-    struct err err;
-    return mesh_send(a->mesh, host, packed, packed_len, &err);
-}
-
-static void applied(void *arg, uint64_t index, uint64_t term, const void *bytes, size_t len)
-{
-    _cleanup_(skein_entry_freep) Skein__Entry *entry = NULL;
-    struct err err = {0};
-    if (codec_entry(bytes, len, &entry, &err) < 0) {
-        log_err(&err, "entry %llu", (unsigned long long)index); /* the same on every voter */
-        return;
-    }
-    step(arg, &(struct event){.kind = EVENT_APPLIED, .index = index, .term = term, .entry = entry});
-    if (entry->kind_case == SKEIN__ENTRY__KIND_ROOTS)
-        follow_agreed(arg);
-}
-
-static void role_changed(void *arg, uint64_t term, bool is_leader, const char *leader)
-{
-    struct agent *a = arg;
-    const char *name = is_leader ? a->config->host : leader != NULL ? leader : "";
-    log_info("term %llu: %s", (unsigned long long)term,
-             is_leader         ? "this host plans"
-             : name[0] != '\0' ? name
-                               : "no planner is known");
-    step(a, &(struct event){.kind = EVENT_ROLE, .term = term, .leader = name});
-}
-
-static int state_bytes(void *arg, void **ret, size_t *ret_len, struct err *err)
-{
-    struct agent *a = arg;
-    (void)err;
-    *ret = node_image(a->node, ret_len);
-    return 0;
-}
-
-static int state_replace(void *arg, uint64_t index, const void *bytes, size_t len, struct err *err)
-{
-    Skein__StateImage *image = NULL;
-    int rc = codec_image(bytes, len, &image, err);
-    if (rc < 0)
-        return rc;
-    step(arg, &(struct event){.kind = EVENT_RESTORED, .index = index, .image = image});
-    skein__state_image__free_unpacked(image, NULL);
-    follow_agreed(arg);
-    return 0;
-}
-
-static void consensus_failed(void *arg, const struct err *err)
-{
-    fail(arg, err, "agreement with the other voters");
-}
-
-/* ---- effects out ---- */
-
-static void do_send(void *arg, struct effect *e)
-{
-    struct agent *a = arg;
-    struct err err = {0};
-    int rc = e->gossip ? mesh_send(a->mesh, e->key, e->data, e->len, &err)
-                       : mesh_send_soon(a->mesh, e->key, e->data, e->len, &err);
-    if (rc < 0)
-        log_debug("nothing sent to %s: %s", e->key, err.msg);
-}
-
-static void do_dial(void *arg, const struct effect *e)
-{
-    struct agent *a = arg;
-    struct err err = {0};
-    if (e->kind == EFFECT_UNDIAL)
-        mesh_undial(a->mesh, e->key);
-    else if (e->kind == EFFECT_CLOSE)
-        mesh_disconnect(a->mesh, e->key, "not needed any more");
-    else if (mesh_dial(a->mesh, e->key, &err) < 0)
-        log_err(&err, "mesh");
-}
-
-struct proposal {
-    struct agent *agent;
-    uint64_t token;
-};
-
-static void proposed(void *arg, uint64_t index, const struct err *err)
-{
-    _cleanup_(freep) struct proposal *p = arg;
-    struct event event = {.kind = EVENT_PROPOSED, .token = p->token, .index = index};
-    if (err != NULL)
-        event.err = *err;
-    step(p->agent, &event);
-}
-
-/* A proposal that is refused at once is answered from the loop, like the others. */
-struct refusal {
-    struct proposal *proposal;
-    struct err err;
-    uv_timer_t timer;
-};
-
-static void refusal_closed(uv_handle_t *handle)
-{
-    free(handle->data);
-}
-
-static void refusal_due(uv_timer_t *timer)
-{
-    struct refusal *r = timer->data;
-    proposed(r->proposal, 0, &r->err);
-    uv_close((uv_handle_t *)timer, refusal_closed);
-}
-
-static void do_propose(void *arg, struct effect *e)
-{
-    struct agent *a = arg;
-    struct err err = {0};
-    struct proposal *p = xcalloc(1, sizeof *p);
-    *p = (struct proposal){a, e->token};
-    if (a->consensus == NULL)
-        err_set(&err, ERR_NOT_LEADER, "%s does not vote", a->config->host);
-    else if (consensus_propose(a->consensus, e->data, e->len, proposed, p, &err) >= 0)
-        return;
-    struct refusal *r = xcalloc(1, sizeof *r);
-    r->proposal = p;
-    r->err = err;
-    uv_timer_init(&a->loop, &r->timer);
-    r->timer.data = r;
-    uv_timer_start(&r->timer, refusal_due, 0, 0);
-}
-
-static void do_answer(void *arg, struct effect *e)
-{
-    struct agent *a = arg;
-    http_answer(a->http, e->token, e->status, e->data, e->len);
-}
-
-static void do_job(void *arg, struct effect *e)
-{
-    struct agent *a = arg;
-    jobs_submit(a->jobs, e->job);
-}
-
-static void do_evaluate(void *arg, struct effect *e)
-{
-    struct agent *a = arg;
-    const struct evaluation *question = e->evaluation;
-    if (question->policy != NULL)
-        recorder_offer(a->recorder, (msec)uv_now(&a->loop), clock_wall(), question->snapshot,
-                       question->snapshot_len);
-    evaluator_run(a->evaluator, e->token, TAKE_PTR(e->evaluation));
-}
-
-static void do_notice(void *arg, const char *line)
-{
-    (void)arg;
-    log_info("%s", line);
-}
-
-static void do_trace(void *arg, const char *line)
-{
-    (void)arg;
-    log_debug("%s", line);
-}
-
-/* What is audited is what people want to see in the log: "move.started plan=... vm=...". */
-static void do_audited(void *arg, const json_t *record)
-{
-    struct agent *a = arg;
-    _cleanup_(buf_done) struct buf line = {0};
-    const char *key;
-    json_t *value;
-    agent_audit_recorded(a->audit, record);
-    json_object_foreach((json_t *)(uintptr_t)record, key, value)
-    {
-        bool shown_otherwise = strcmp(key, "event") == 0 || strcmp(key, "at") == 0 ||
-                               strcmp(key, "host") == 0 || strcmp(key, "digest") == 0;
-        if (shown_otherwise || json_is_null(value))
-            continue;
-        _cleanup_(freep) char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-        buf_addf(&line, " %s=%s", key, text != NULL ? text : "?");
-    }
-    log_info("%s%s", json_string_value(json_object_get(record, "event")),
-             line.len > 0 ? line.data : "");
-}
-
-static void store_failed_once(void *arg, const struct err *err)
-{
-    fail(arg, err, "the state directory");
+    agent_fail(arg, err, "the state directory");
 }
 
 /* ---- the audit beyond this disk ---- */
@@ -482,7 +148,7 @@ static void audit_conflict(void *arg, const char *host, const char *message)
 {
     struct agent *a = arg;
     struct effects effects = {0};
-    struct step step = {.now = now_of(a), .conf = a->node_conf, .out = &effects};
+    struct step step = {.now = agent_now(a), .conf = a->node_conf, .out = &effects};
     effect_audit(&step, "audit.conflict", "{s:s, s:s}", "of", host, "reason", message);
     performer_take(a->performer, step.now.wall, &effects);
 }
@@ -511,7 +177,7 @@ static void hypervisor_told(void *arg, unsigned ended)
 {
     struct agent *a = arg;
     struct effects effects = {0};
-    struct step step = {.now = now_of(a), .conf = a->node_conf, .out = &effects};
+    struct step step = {.now = agent_now(a), .conf = a->node_conf, .out = &effects};
     const struct trust *trust = trust_of(a->trust);
     effect_audit(&step, "revocations.held", "{s:I, s:i}", "revocations",
                  (json_int_t)trust->roots(trust)->revocations, "sessions_ended", (int)ended);
@@ -569,42 +235,11 @@ static int open_store(struct agent *a, struct err *err)
     struct store_conf conf = {
         .path = a->store_path,
         .loop = &a->loop,
-        .on_fail = store_failed_once,
+        .on_fail = agent_store_failed,
         .arg = a,
     };
     int rc = file_make_directory(a->config->state_dir, 0700, err);
     return rc < 0 ? rc : store_open(&conf, &a->store, err);
-}
-
-static void open_recorder(struct agent *a)
-{
-    _cleanup_(freep) char *directory = xasprintf("%s/recorded", a->config->state_dir);
-    struct recorder_conf conf = {
-        .directory = directory,
-        .every = (msec)a->config->record_every_s * 1000,
-        .bytes_max = (uint64_t)a->config->record_max_mib << 20,
-        .age_max = (msec)a->config->record_days * 86400000,
-    };
-    a->recorder = recorder_new(&conf);
-}
-
-static void open_performer(struct agent *a)
-{
-    struct performer_hands hands = {
-        .arg = a,
-        .send = do_send,
-        .dial = do_dial,
-        .propose = do_propose,
-        .answer = do_answer,
-        .job = do_job,
-        .evaluate = do_evaluate,
-        .notice = do_notice,
-        .trace = do_trace,
-        .audited = do_audited,
-        .failed = store_failed_once,
-    };
-    open_recorder(a);
-    a->performer = performer_new(a->store, &hands);
 }
 
 static int open_jobs(struct agent *a, struct err *err)
@@ -640,23 +275,6 @@ static int open_jobs(struct agent *a, struct err *err)
     return jobs_open(&a->loop, hv, &jobs_conf, &a->jobs, err);
 }
 
-static int open_mesh(struct agent *a, struct err *err)
-{
-    struct mesh_conf conf = {
-        .loop = &a->loop,
-        .config = a->config,
-        .cluster = trust_cluster(a->trust),
-        .incarnation = a->incarnation,
-        .seed = a->incarnation,
-        .arg = a,
-        .on_up = peer_up,
-        .on_down = peer_down,
-        .on_frame = frame,
-        .on_refused = peer_refused,
-    };
-    return mesh_open(&conf, &a->mesh, err);
-}
-
 static int open_evaluator(struct agent *a, struct err *err)
 {
     struct evaluator_conf conf = {
@@ -666,99 +284,6 @@ static int open_evaluator(struct agent *a, struct err *err)
         .done = evaluated,
     };
     return evaluator_open(&conf, &a->evaluator, err);
-}
-
-static int admit(void *arg, void *session, struct err *err)
-{
-    const struct agent *a = arg;
-    struct guest guest;
-    return trust_guest(a->trust, session, clock_wall(), &guest, err);
-}
-
-/* With the certificate that its directory holds now. */
-static int renew_http(struct agent *a, struct err *err)
-{
-    _cleanup_(http_tls_done) struct http_tls tls = {0};
-    if (a->config->api_listen[0] == '\0')
-        return 0;
-    int rc = http_tls_read(a->config->tls_directory, &tls, err);
-    return rc < 0 ? rc : http_renew(a->http, &tls, err);
-}
-
-static int start_http(struct agent *a, struct err *err)
-{
-    _cleanup_(http_tls_done) struct http_tls tls = {0};
-    struct http_conf conf = {
-        .loop = &a->loop,
-        .socket = a->config->api_socket,
-        .listen = a->config->api_listen,
-        .tls = &tls,
-        .arg = a,
-        .admit = admit,
-        .on_call = api_called,
-    };
-    int rc = 0;
-    if (conf.listen[0] != '\0')
-        rc = http_tls_read(a->config->tls_directory, &tls, err);
-    return rc < 0 ? rc : http_open(&conf, &a->http, err);
-}
-
-static int open_http(struct agent *a, struct err *err)
-{
-    _cleanup_(freep) char *directory = xstrdup(a->config->api_socket);
-    char *slash = strrchr(directory, '/');
-    int rc = 0;
-    if (slash != NULL && slash != directory) {
-        *slash = '\0';
-        rc = file_make_directory(directory, 0755, err);
-    }
-    if (rc >= 0)
-        rc = start_http(a, err);
-    if (rc < 0)
-        return rc;
-    a->api_local = api_local_new(a->store, a->http);
-    bool libvirt = strncmp(a->config->hypervisor, "libvirt:", 8) == 0;
-    a->doctor =
-        doctor_new(&(struct doctor_conf){.host = a->config->host,
-                                         .state_dir = a->config->state_dir,
-                                         .tls_directory = a->config->tls_directory,
-                                         .libvirt_directory = libvirt ? "/etc/libvirt" : NULL,
-                                         .jobs = a->jobs,
-                                         .http = a->http});
-    return 0;
-}
-
-static bool votes(const struct config *config)
-{
-    for (size_t i = 0; i < config->n_raft_voters; i++)
-        if (strcmp(config->raft_voters[i], config->host) == 0)
-            return true;
-    return false;
-}
-
-static int open_consensus(struct agent *a, struct err *err)
-{
-    if (!votes(a->config))
-        return 0;
-    struct consensus_conf conf = {
-        .cluster = trust_cluster(a->trust)->uuid,
-        .voters = (const char *const *)a->config->raft_voters,
-        .n_voters = a->config->n_raft_voters,
-        .self = a->config->host,
-        .election_timeout_ms = (unsigned)a->config->raft_election_timeout_ms,
-        /* Rarer than the library's habit of ten: each wakes every voter, which mostly rests. */
-        .heartbeat_ms = (unsigned)a->config->raft_election_timeout_ms / 5,
-    };
-    struct consensus_callbacks callbacks = {
-        .arg = a,
-        .send = raft_send,
-        .on_apply = applied,
-        .on_role = role_changed,
-        .snapshot = state_bytes,
-        .restore = state_replace,
-        .on_fail = consensus_failed,
-    };
-    return consensus_open(&conf, a->store, &a->loop, &callbacks, &a->consensus, err);
 }
 
 /* Goodbye; then stop once that has had time to go out. */
@@ -772,7 +297,7 @@ static void leave(struct agent *a)
     if (a->leaving)
         return;
     a->leaving = true;
-    step(a, &(struct event){.kind = EVENT_LEAVE});
+    agent_step(a, &(struct event){.kind = EVENT_LEAVE});
     uv_timer_init(&a->loop, &a->left);
     a->left.data = a;
     uv_timer_start(&a->left, left, LEAVE_MS, 0);
@@ -785,7 +310,7 @@ static void on_signal(uv_signal_t *handle, int number)
     if (number != SIGHUP) {
         log_info("told to stop");
         leave(a);
-    } else if (agent_roots_reload(a->roots, &err) < 0 || renew_http(a, &err) < 0) {
+    } else if (agent_roots_reload(a->roots, &err) < 0 || agent_renew_http(a, &err) < 0) {
         log_err(&err, "the old certificates and roster stay in use");
     } else {
         log_info("certificates, revocations and roster are read again");
@@ -811,13 +336,13 @@ static int open_all(struct agent *a, struct err *err)
     a->node_conf = node_conf_new(a->config, a->trust, a->incarnation);
     if ((rc = open_store(a, err)) < 0 || (rc = open_node(a, err)) < 0)
         return rc;
-    open_performer(a);
+    agent_open_performer(a);
     if ((rc = open_jobs(a, err)) < 0 || (rc = open_evaluator(a, err)) < 0 ||
-        (rc = open_mesh(a, err)) < 0 || (rc = open_http(a, err)) < 0 ||
+        (rc = agent_open_mesh(a, err)) < 0 || (rc = agent_open_http(a, err)) < 0 ||
         (rc = open_audit(a, err)) < 0)
         return rc;
     open_roots(a);
-    if ((rc = open_consensus(a, err)) < 0)
+    if ((rc = agent_open_consensus(a, err)) < 0)
         return rc;
     uv_timer_init(&a->loop, &a->tick);
     a->tick.data = a;
