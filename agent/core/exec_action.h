@@ -90,7 +90,6 @@ struct action {
     bool migrating;   /* HV_MIGRATE of this life has not come back */
     uint64_t migrate; /* its token */
     uint64_t request; /* reserve or report that is awaited */
-    msec request_mono;
     char request_to[HV_NAME_MAX];
     unsigned tries; /* of the report */
 

@@ -91,7 +91,6 @@ struct gossip_message {
     bool mesh;   /* the sender keeps this link as one of the mesh's, not for a request alone */
     bool bye;    /* the sender will close the link: not a sign of its death */
     bool ping;   /* answer at once */
-    bool stall;  /* the sender was not running for a while */
 
     struct gossip_carried *items; /* owned, with a reference each */
     size_t n_items, cap_items;

@@ -13,7 +13,6 @@
 #include "agent/core/plan.h"
 #include "proto/window.h"
 
-#define ORDER_ID_SIZE 13
 #define ORDER_HOSTS_MAX 32
 #define ORDER_CLASSES_MAX 8
 #define ORDER_WINDOWS_MAX 4

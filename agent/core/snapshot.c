@@ -510,16 +510,6 @@ static json_t *vm_object(const struct view_host *host, const Skein__VmDetail *vm
     return o;
 }
 
-json_t *snapshot_vm(const struct view_host *host, const Skein__VmDetail *vm,
-                    const struct state *state, const struct step *s)
-{
-    struct history h = {0};
-    history_make(&h, state, &s->now);
-    json_t *o = vm_object(host, vm, &h, state, &s->now);
-    free(h.items);
-    return o;
-}
-
 /* ---- the whole ---- */
 
 struct placed {

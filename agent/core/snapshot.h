@@ -26,10 +26,8 @@ json_t *snapshot_make(const struct view *view, const struct state *state, const 
 /* Does it sleep, by its own last word, or (where nobody here has heard it) by what was agreed on?
  */
 bool snapshot_sleeps(const struct view_host *host, const struct state *state, const struct step *s);
-/* One host or VM as the snapshot shows it; new references. */
+/* One host as the snapshot shows it; a new reference. */
 json_t *snapshot_host(const struct view_host *host, const struct state *state,
                       const struct step *s);
-json_t *snapshot_vm(const struct view_host *host, const Skein__VmDetail *vm,
-                    const struct state *state, const struct step *s);
 
 #endif
