@@ -110,8 +110,6 @@ json_t *api_text(const char *text);
 bool api_leads(const struct api_context *c);
 /* Why there is no planner, in one line; for c->leader "". */
 void api_no_planner(const struct api_context *c, struct err *err);
-/* The plan with this id or unique beginning of one. */
-int api_find_plan(const struct api_context *c, const char *id, struct plan **ret, struct err *err);
 /* What nearly every list of this host needs: {vm, from, to, state, percent...} of running actions.
  */
 json_t *api_in_flight(const struct api_context *c);

@@ -184,7 +184,9 @@ static size_t count_matching(const struct state *state, const char *prefix)
     return found;
 }
 
-int api_find_plan(const struct api_context *c, const char *id, struct plan **ret, struct err *err)
+/* The plan with this id or unique beginning of one. */
+static int find_plan(const struct api_context *c, const char *id, struct plan **ret,
+                     struct err *err)
 {
     *ret = state_plan(c->state, id);
     if (*ret != NULL)
@@ -237,7 +239,7 @@ int api_show_plan(const struct api_context *c, const struct api_request *r, json
                   struct err *err)
 {
     struct plan *plan;
-    if (api_find_plan(c, r->id, &plan, err) < 0)
+    if (find_plan(c, r->id, &plan, err) < 0)
         return -(int)err->code;
     json_t *o = plan_doc(plan);
     json_object_set_new(o, "progress", plan_progress(c, plan));
@@ -251,7 +253,7 @@ int api_show_plan_report(const struct api_context *c, const struct api_request *
                          struct err *err)
 {
     struct plan *plan;
-    if (api_find_plan(c, r->id, &plan, err) < 0)
+    if (find_plan(c, r->id, &plan, err) < 0)
         return -(int)err->code;
     *ret = plan_report(plan);
     return 0;

@@ -153,6 +153,23 @@ static void answer_pending(const struct exec *e, struct step *s, const char *fro
     action_answer(s, from, id, &report);
 }
 
+/* Every action of the plan stops as soon as that is safe. exec_tick finds cancelled plans in
+ * this host's own state; a host that does not vote learns of them from the signed cancel that the
+ * planner's next start or query carries. */
+static void cancel(struct exec *e, struct step *s, const char *plan, const char *reason)
+{
+    for (size_t i = 0; i < e->n; i++) {
+        struct action *a = e->actions[i];
+        if (strcmp(a->record->plan, plan) != 0 || action_is_terminal(a) || a->cancelled)
+            continue;
+        a->cancelled = true;
+        if (a->outcome.code == ERR_OK || !action_has_started(a))
+            err_set(&a->outcome, ERR_CANCELLED, "%s", reason);
+        effect_trace(s, "exec %s/%s: %s: cancelled: %s", plan, a->record->action,
+                     exec_state_name(a->state), reason);
+    }
+}
+
 /* The planner hands on what people signed; a cancel among it counts whoever brings it. */
 static void look_for_cancel(struct exec *e, struct step *s, const struct action *a,
                             const Skein__StartAction *start)
@@ -164,7 +181,7 @@ static void look_for_cancel(struct exec *e, struct step *s, const struct action 
     gate_check(s->conf->trust, s->conf->cluster_uuid, start->body.data, start->body.len,
                start->approvals, start->n_approvals, NULL, s->now.wall, digest, &verdict, NULL);
     if (strcmp(digest, a->record->permit->digest) == 0 && (verdict.cancelled || verdict.rejected))
-        exec_cancel(e, s, a->record->plan, "people cancelled the plan");
+        cancel(e, s, a->record->plan, "people cancelled the plan");
 }
 
 /* The last attempt left the VM where it was, and another permit was committed since. */
@@ -301,20 +318,6 @@ void exec_start(struct exec *e, struct step *s, const char *from, uint64_t id,
     move_confirm(e, a, s);
 }
 
-void exec_cancel(struct exec *e, struct step *s, const char *plan, const char *reason)
-{
-    for (size_t i = 0; i < e->n; i++) {
-        struct action *a = e->actions[i];
-        if (strcmp(a->record->plan, plan) != 0 || action_is_terminal(a) || a->cancelled)
-            continue;
-        a->cancelled = true;
-        if (a->outcome.code == ERR_OK || !action_has_started(a))
-            err_set(&a->outcome, ERR_CANCELLED, "%s", reason);
-        effect_trace(s, "exec %s/%s: %s: cancelled: %s", plan, a->record->action,
-                     exec_state_name(a->state), reason);
-    }
-}
-
 /* ---- events ---- */
 
 void exec_hv(struct exec *e, struct step *s, const struct hv_result *result)
@@ -426,7 +429,7 @@ static void find_cancelled(struct exec *e, struct step *s)
         const struct plan *plan = state_plan(e->state, a->record->plan);
         if (plan != NULL && (plan->state == SKEIN__PLAN_STATE__PLAN_CANCELLING ||
                              plan->state == SKEIN__PLAN_STATE__PLAN_CANCELLED))
-            exec_cancel(e, s, a->record->plan, "the plan was cancelled");
+            cancel(e, s, a->record->plan, "the plan was cancelled");
     }
 }
 

@@ -67,10 +67,6 @@ void exec_load(struct exec *e, const Skein__JournalRecord *record);
  * was never started here. */
 void exec_start(struct exec *e, struct step *s, const char *from, uint64_t id,
                 const Skein__StartAction *start, bool query_only);
-/* Every action of the plan stops as soon as that is safe. exec_tick finds cancelled plans in
- * this host's own state; a host that does not vote learns of them from the signed cancel that the
- * planner's next start or query carries. */
-void exec_cancel(struct exec *e, struct step *s, const char *plan, const char *reason);
 
 /* Results and replies whose token has OWNER_EXEC. from: the reply's authenticated sender. */
 void exec_hv(struct exec *e, struct step *s, const struct hv_result *result);

@@ -100,7 +100,7 @@ void gossip_link_send(struct gossip *g, struct gossip_link *l, struct gossip_mes
     gossip_effect(g, GOSSIP_SEND, l->id)->message = m;
 }
 
-void gossip_link_flush(struct gossip *g, struct gossip_link *l)
+static void flush_link(struct gossip *g, struct gossip_link *l)
 {
     gossip_link_send(g, l, gossip_link_message(g, l));
 }
@@ -120,7 +120,7 @@ void gossip_link_queue(struct gossip *g, struct gossip_link *l, struct gossip_it
     if (l->flush_at == QUANTITY_UNKNOWN || at < l->flush_at)
         l->flush_at = at;
     if (l->queue_bytes >= FLUSH_BYTES)
-        gossip_link_flush(g, l);
+        flush_link(g, l);
     else
         gossip_wake(g, l->flush_at);
 }
@@ -132,7 +132,7 @@ void links_flush(struct gossip *g)
         if (l->flush_at == QUANTITY_UNKNOWN)
             continue;
         if (g->now >= l->flush_at)
-            gossip_link_flush(g, l);
+            flush_link(g, l);
         else
             gossip_wake(g, l->flush_at);
     }

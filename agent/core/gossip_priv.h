@@ -240,7 +240,6 @@ void gossip_link_wake(struct gossip *g, struct gossip_link *l); /* something is 
  */
 struct gossip_message *gossip_link_message(struct gossip *g, struct gossip_link *l);
 void gossip_link_send(struct gossip *g, struct gossip_link *l, struct gossip_message *m);
-void gossip_link_flush(struct gossip *g, struct gossip_link *l);
 
 /* gossip_tree.c */
 void tree_heard(struct gossip *g, struct gossip_link *l, const struct gossip_message *m);
@@ -258,7 +257,6 @@ void spread_return(struct gossip *g); /* say that this host is here, though it h
 void spread_own(struct gossip *g, struct gossip_item *item); /* takes the reference */
 void spread_sync(struct gossip *g, struct gossip_link *l);
 void spread_tick(struct gossip *g);
-void spread_missing(struct gossip *g); /* pull what is overdue */
 bool spread_is_clone(const struct gossip *g, gossip_id id);
 
 /* gossip_detect.c */

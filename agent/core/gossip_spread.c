@@ -367,7 +367,8 @@ static struct gossip_link *somebody(struct gossip *g, bool not_parent)
     return parent;
 }
 
-void spread_missing(struct gossip *g)
+/* What is overdue. */
+static void pull_missing(struct gossip *g)
 {
     struct gossip_link *l = g->now - g->pulled_at >= 1000 ? somebody(g, true) : NULL;
     if (l == NULL)
@@ -403,7 +404,7 @@ static void watch_rate(struct gossip *g)
     bool few = g->n_alive < 64;
     g->next_rate = g->now + 2000;
     if (few || g->rate * 10 < expected * 7)
-        spread_missing(g);
+        pull_missing(g);
     g->rate = 0;
 }
 
@@ -431,7 +432,7 @@ void spread_tick(struct gossip *g)
     watch_rate(g);
     if (g->now >= g->next_scan) {
         g->next_scan = g->now + SCAN_EVERY;
-        spread_missing(g);
+        pull_missing(g);
     }
     if (g->now >= g->next_sync) {
         struct gossip_link *l = somebody(g, false);

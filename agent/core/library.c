@@ -30,7 +30,8 @@ bool library_is_verb(const char *type)
     return command_find_verb(verbs, ARRAY_SIZE(verbs), type) >= 0;
 }
 
-bool library_name_ok(const char *name)
+/* A letter, then letters, digits, "_" and "-". */
+static bool name_ok(const char *name)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     size_t n = strlen(name);
@@ -91,7 +92,7 @@ int library_read(const struct trust_command *t, struct library_command *ret, str
         command_text(t->command, "digest", true, c.digest, sizeof c.digest, err) < 0 ||
         command_text(t->command, "reason", false, c.reason, sizeof c.reason, err) < 0)
         return -(int)err->code;
-    if (!library_name_ok(c.policy))
+    if (!name_ok(c.policy))
         return err_set(err, ERR_INVALID, "command: \"policy\" is not a policy's name");
     if (!hash_from_hex(c.digest, hash))
         return err_set(err, ERR_INVALID, "command: \"digest\" is not a digest");
@@ -233,7 +234,7 @@ static bool is_version(const Skein__PolicyVersion *v, const char *digest)
 int library_put(struct library *l, const Skein__PolicyPut *put, msec at, struct err *err)
 {
     char digest[HASH_HEX_SIZE];
-    if (put->name == NULL || !library_name_ok(put->name) || !put->has_source)
+    if (put->name == NULL || !name_ok(put->name) || !put->has_source)
         return err_set(err, ERR_INVALID, "policy: a field is missing");
     if (find(l, put->name) != NULL)
         return err_set(err, ERR_EXISTS, "policy %s is known already", put->name);
@@ -360,7 +361,7 @@ int library_restore(struct library *l, const Skein__StateImage *image, struct er
     REQUIRE(l->n == 0);
     for (size_t i = 0; i < image->n_policies; i++) {
         const Skein__PolicyRecord *r = image->policies[i];
-        if (r->name == NULL || !library_name_ok(r->name) || !version_is_whole(r->active) ||
+        if (r->name == NULL || !name_ok(r->name) || !version_is_whole(r->active) ||
             !version_is_whole(r->previous) || !version_is_whole(r->shadow) ||
             (l->n > 0 && strcmp(l->items[l->n - 1]->name, r->name) >= 0))
             return err_set(err, ERR_INVALID, "policies[%zu]", i);

@@ -46,8 +46,6 @@ struct library_command {
 int library_read(const struct trust_command *c, struct library_command *ret, struct err *err);
 void library_command_done(struct library_command *c);
 
-/* A letter, then letters, digits, "_" and "-". */
-bool library_name_ok(const char *name);
 /* As plans and standing orders name a policy's text. */
 void library_digest(const char *source, size_t len, char ret[HASH_HEX_SIZE]);
 
