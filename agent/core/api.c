@@ -333,12 +333,12 @@ static void read_at_planner(struct api *api, struct api_context *c, const struct
                             const struct api_request *r, const struct route *route)
 {
     struct err err = {0};
-    struct caller now = *caller;
-    if (route->place == BETTER)
-        now.planner_by = 0;
+    struct caller asker = *caller;
+    if (route->place == BETTER) /* what is known here is answer enough */
+        asker.planner_by = 0;
     if (api_leads(c))
         show(c, caller, r, route->show);
-    else if (api_hand_on(api, c, &now, r, false, &err) == 0)
+    else if (api_hand_on(api, c, &asker, r, false, &err) == 0)
         return;
     else if (route->place == BETTER)
         show(c, caller, r, route->show);

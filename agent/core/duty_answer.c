@@ -193,12 +193,12 @@ static void hear_policy_plan(struct duty *d, struct step *s, const struct view *
     struct err later;
     duty_wanted(e, s);
     if (busy != NULL) {
-        text = xasprintf("VM %s is part of plan %s, which runs", vm, busy->body->id);
+        text = xasprintf("%s is part of plan %s, which runs", vm, busy->body->id);
     } else if (find_for_later(state, body, s->now.wall, &later) != NULL) {
         text = xasprintf("approved, but %s", later.msg);
     } else if (moved_lately(s, state, body, &vm)) {
-        text = xasprintf("VM %s moved less than %d s ago", vm,
-                         (int)(cooldown_time(body->policy) / 1000));
+        text =
+            xasprintf("%s moved less than %d s ago", vm, (int)(cooldown_time(body->policy) / 1000));
     } else if (waiting != NULL && plan_body_same_moves(waiting->body, body)) {
         e->disagreed = 0;
         text = xasprintf("plan %s stands", waiting->body->id);

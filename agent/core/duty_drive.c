@@ -293,10 +293,8 @@ static void end_plan(struct duty *d, struct step *s, const struct plan *p)
 {
     size_t done = plan_count(p, SUCCEEDED);
     struct buf text = {0};
-    bool power = false;
-    for (size_t i = 0; i < p->body->n_moves; i++)
-        power = power || plan_move_is_power(&p->body->moves[i]);
-    buf_addf(&text, "%zu of %zu %s", done, p->body->n_moves, power ? "actions done" : "moved");
+    buf_addf(&text, "%zu of %zu %s", done, p->body->n_moves,
+             plan_body_switches_power(p->body) ? "actions done" : "moved");
     for (size_t i = 0; i < p->body->n_moves; i++) {
         const struct plan_item *item = &p->items[i];
         Skein__ActionState a = plan_item_state(item);

@@ -156,8 +156,8 @@ static bool is_news(struct step *s, const struct plan *p, const struct plan_item
         return false;
     if (plan_report_allowed(now, report->state))
         return plan_state_running(p->state) || now == NEEDS_OPERATOR;
-    if (plan_move_is_power(
-            item->move)) /* it was seen asleep; what it says since is of another time */
+    /* A host was seen asleep: what it says since is of another time. */
+    if (plan_move_is_power(item->move))
         return false;
     effect_audit(s, "report.conflict", "{s:s, s:s, s:s, s:s, s:s?}", "plan", p->body->id, "action",
                  item->move->id, "known", plan_action_name(now), "reported",

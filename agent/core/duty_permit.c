@@ -168,8 +168,8 @@ static void propose_permit(const struct drive *v)
     entry.permit = &t;
     duty_action_key(key, v->p->body->id, m->id);
     struct proposal *p = duty_propose(v->d, v->s, key, &entry);
-    if (!plan_item_live(v->i) &&
-        !plan_move_is_power(m)) { /* a further permit of a live one keeps its place */
+    /* A further permit of a live one keeps its place; standby and wake take none. */
+    if (!plan_item_live(v->i) && !plan_move_is_power(m)) {
         snprintf(p->out, sizeof p->out, "%s", m->from);
         snprintf(p->in, sizeof p->in, "%s", m->to);
     }

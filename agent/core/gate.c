@@ -351,8 +351,7 @@ int gate_judge(const struct gate_rules *rules, const struct gate_facts *facts,
     *ret = (struct gate_verdict){.needed = 1, .open_until = INT64_MAX};
     const struct gate_vote *no = NULL;
     struct ballots ballots = {.n = 0};
-    bool user = strcmp(body->class, "user") == 0 || strcmp(body->class, "rollback") == 0 ||
-                strcmp(body->class, "drill") == 0;
+    bool user = plan_class_is_asked_for(body->class);
     const struct gate_vote *author = user ? find_author(body, votes, n, wall) : NULL;
     if (author != NULL)
         memcpy(ret->author, author->person, sizeof ret->author);

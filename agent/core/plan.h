@@ -60,6 +60,9 @@ bool plan_move_same_subject(const struct plan_move *a, const struct plan_move *b
 /* Who acts under a permit: of a migration the VM's host; of standby the host itself; a host is
  * woken by any other, whom the planner chooses. */
 bool plan_move_permits(const struct plan_move *m, const char *source, const char *destination);
+bool plan_body_switches_power(const struct plan_body *b); /* is any action standby or wake? */
+/* Classes of plans that answer a person's request: user, rollback, drill. */
+bool plan_class_is_asked_for(const char *class);
 /* The same VMs from and to the same hosts, in any order, for the same policy. */
 bool plan_body_same_moves(const struct plan_body *a, const struct plan_body *b);
 

@@ -285,6 +285,20 @@ bool plan_move_is_power(const struct plan_move *m)
     return m->type == PLAN_STANDBY || m->type == PLAN_WAKE;
 }
 
+bool plan_body_switches_power(const struct plan_body *b)
+{
+    for (size_t i = 0; i < b->n_moves; i++)
+        if (plan_move_is_power(&b->moves[i]))
+            return true;
+    return false;
+}
+
+bool plan_class_is_asked_for(const char *class)
+{
+    return strcmp(class, "user") == 0 || strcmp(class, "rollback") == 0 ||
+           strcmp(class, "drill") == 0;
+}
+
 const char *plan_move_what(const struct plan_move *m)
 {
     return plan_move_is_power(m) ? "host" : "VM";

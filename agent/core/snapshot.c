@@ -611,11 +611,9 @@ static json_t *waiting_list(const struct state *state)
     size_t n = state != NULL ? state_plans(state, &plans) : 0;
     for (size_t i = 0; i < n; i++) {
         const struct plan_body *body = plans[i]->body;
-        bool power = false; /* its moves alone would not be that plan */
-        for (size_t k = 0; k < body->n_moves; k++)
-            power = power || plan_move_is_power(&body->moves[k]);
         if (plans[i]->state != SKEIN__PLAN_STATE__PLAN_PENDING_APPROVAL ||
-            body->policy[0] == '\0' || power)
+            body->policy[0] == '\0' ||
+            plan_body_switches_power(body)) /* its moves alone would not be that plan */
             continue;
         json_t *moves = json_array();
         for (size_t k = 0; k < body->n_moves; k++)

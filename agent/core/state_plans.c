@@ -110,13 +110,12 @@ static const char *class_for(const Skein__RequestRecord *r)
     return r->rolls_back != NULL ? "rollback" : r->drill ? "drill" : "user";
 }
 
-/* The classes user, rollback and drill, and a person's request, belong together. */
+/* Such a class and a person's request belong together. */
 static int attach_request(struct state *st, struct plan *p, struct err *err)
 {
-    bool asked = strcmp(p->body->class, "user") == 0 || strcmp(p->body->class, "drill") == 0;
     bool rollback = strcmp(p->body->class, "rollback") == 0;
     Skein__RequestRecord *r = state_find_request(st, p->put->request);
-    if (!asked && !rollback && p->put->request == NULL)
+    if (!plan_class_is_asked_for(p->body->class) && p->put->request == NULL)
         return 0;
     bool fits = r != NULL && strcmp(class_for(r), p->body->class) == 0;
     if (!fits || !state_request_open(r))
