@@ -83,6 +83,14 @@ static inline void catch_up(struct world *w, struct host *h, bool all)
     }
 }
 
+/* What nothing may refuse. */
+static inline void commit_surely(struct world *w, Skein__Entry *entry, const char *what)
+{
+    struct err err = {0};
+    if (!commit(w, entry, &err))
+        WORLD_FAIL(w, "%s refused: %s", what, err.msg);
+}
+
 /* ---- people and the plan ---- */
 
 static inline char *envelope(const struct world *w, const char *person, unsigned roles,
@@ -125,9 +133,7 @@ static inline void commit_change(struct world *w, Skein__PlanState state)
     Skein__Entry entry = SKEIN__ENTRY__INIT;
     entry.kind_case = SKEIN__ENTRY__KIND_CHANGE;
     entry.change = &change;
-    struct err err = {0};
-    if (!commit(w, &entry, &err))
-        WORLD_FAIL(w, "change refused: %s", err.msg);
+    commit_surely(w, &entry, "change");
 }
 
 static inline json_t *action_json(const struct world *w, int vm, const char *from, const char *to)
@@ -171,9 +177,7 @@ static inline void commit_plan(struct world *w)
     Skein__Entry entry = SKEIN__ENTRY__INIT;
     entry.kind_case = SKEIN__ENTRY__KIND_PLAN;
     entry.plan = &put;
-    struct err err = {0};
-    if (!commit(w, &entry, &err))
-        WORLD_FAIL(w, "plan refused: %s", err.msg);
+    commit_surely(w, &entry, "plan");
 }
 
 /* ---- a planner that is only as clever as it must be ---- */
