@@ -1,32 +1,12 @@
 /* Gate rules: read strictly, matched to plans, demanded of everybody who acts. */
 #include "tests/lib/test.h"
 
-#include "tests/lib/plans.h"
+#include "tests/lib/rules.h"
 
 static const struct node_conf conf = {
     .cluster_uuid = "cluster", .host = "hv1", .trust = &test_trust};
 static const struct test_move moves[] = {
     {0, 1, "hv1", "hv2"}, {0, 2, "hv1", "hv3"}, {0, 3, "hv2", "hv1"}};
-
-static void rules_free(struct gate_rules **rules)
-{
-    gate_rules_free(*rules);
-    test_rules = NULL;
-}
-
-static struct gate_rules *rules_of(const char *text)
-{
-    struct gate_rules *rules = NULL;
-    struct err err = {0};
-    _cleanup_json_ json_t *list = json_loads(text, 0, NULL);
-    assert_non_null(list);
-    assert_ok(gate_rules_read(list, &rules, &err), &err);
-    test_rules = rules;
-    return rules;
-}
-
-#define WITH_RULES(text)                                                                           \
-    struct gate_rules *rules _unused_ __attribute__((cleanup(rules_free))) = rules_of(text)
 
 /* ---- reading ---- */
 

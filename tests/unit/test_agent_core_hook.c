@@ -4,28 +4,12 @@
 #include "agent/core/hook.h"
 #include "proto/canon.h"
 #include "tests/lib/deciders.h"
+#include "tests/lib/rules.h"
 
 #define S(x) SKEIN__PLAN_STATE__PLAN_##x
 
-static void rules_free(struct gate_rules **rules)
-{
-    gate_rules_free(*rules);
-    test_rules = NULL;
-}
-
-static struct gate_rules *rules_of(const char *text)
-{
-    struct gate_rules *rules = NULL;
-    struct err err = {0};
-    _cleanup_json_ json_t *list = json_loads(text, 0, NULL);
-    assert_non_null(list);
-    assert_ok(gate_rules_read(list, &rules, &err), &err);
-    test_rules = rules;
-    return rules;
-}
-
-#define WITH_RULES(seed, text)                                                                     \
-    struct gate_rules *rules _unused_ __attribute__((cleanup(rules_free))) = rules_of(text);       \
+#define WITH_RULES_AND_WORLD(seed, text)                                                           \
+    WITH_RULES(text);                                                                              \
     struct world w __attribute__((cleanup(world_close)));                                          \
     world_open(&w, seed)
 
@@ -61,7 +45,7 @@ static bool audited(const struct world *w, const char *event)
 static void a_yes_is_a_permit(void **state)
 {
     (void)state;
-    WITH_RULES(1, "[{\"name\":\"asks\",\"hook\":\"ask\",\"hook_seconds\":3}]");
+    WITH_RULES_AND_WORLD(1, "[{\"name\":\"asks\",\"hook\":\"ask\",\"hook_seconds\":3}]");
     to_approved(&w);
     assert_true(run_until(&w, S(SUCCEEDED), 60000));
     assert_int_equal(w.n_asked, 1);
@@ -79,7 +63,7 @@ static void a_yes_is_a_permit(void **state)
 static void a_no_ends_the_move(void **state)
 {
     (void)state;
-    WITH_RULES(2, "[{\"name\":\"asks\",\"hook\":\"ask\"}]");
+    WITH_RULES_AND_WORLD(2, "[{\"name\":\"asks\",\"hook\":\"ask\"}]");
     w.hook_says = ERR_DENIED;
     to_approved(&w);
     world_run(&w, 30000);
@@ -92,7 +76,7 @@ static void a_no_ends_the_move(void **state)
 static void a_wait_waits(void **state)
 {
     (void)state;
-    WITH_RULES(3, "[{\"name\":\"asks\",\"hook\":\"ask\"}]");
+    WITH_RULES_AND_WORLD(3, "[{\"name\":\"asks\",\"hook\":\"ask\"}]");
     w.hook_says = ERR_UNAVAILABLE;
     to_approved(&w);
     world_run(&w, MINUTE);
@@ -114,7 +98,7 @@ static void a_wait_waits(void **state)
 static void rules_of_others_do_not_ask(void **state)
 {
     (void)state;
-    WITH_RULES(4, "[{\"name\":\"asks\",\"hook\":\"ask\",\"classes\":[\"drain\"]}]");
+    WITH_RULES_AND_WORLD(4, "[{\"name\":\"asks\",\"hook\":\"ask\",\"classes\":[\"drain\"]}]");
     to_approved(&w);
     assert_true(run_until(&w, S(SUCCEEDED), 60000));
     assert_int_equal(w.n_asked, 0);
@@ -123,7 +107,7 @@ static void rules_of_others_do_not_ask(void **state)
 static void owners_are_told_in_time(void **state)
 {
     (void)state;
-    WITH_RULES(5, "[{\"name\":\"tells\",\"hook\":\"tell\",\"notice_seconds\":60}]");
+    WITH_RULES_AND_WORLD(5, "[{\"name\":\"tells\",\"hook\":\"tell\",\"notice_seconds\":60}]");
     w.hook_says = ERR_UNAVAILABLE; /* the owners' mail is down: they do not know yet */
     to_approved(&w);
     world_run(&w, 2 * MINUTE);
@@ -140,7 +124,7 @@ static void owners_are_told_in_time(void **state)
 static void owners_and_people_veto(void **state)
 {
     (void)state;
-    WITH_RULES(6, "[{\"name\":\"tells\",\"hook\":\"tell\",\"notice_seconds\":60}]");
+    WITH_RULES_AND_WORLD(6, "[{\"name\":\"tells\",\"hook\":\"tell\",\"notice_seconds\":60}]");
     w.hook_says = ERR_DENIED;
     to_approved(&w);
     assert_true(run_until(&w, S(SUPERSEDED), 30000));
@@ -157,7 +141,7 @@ static void owners_and_people_veto(void **state)
 static void a_new_planner_asks_anew(void **state)
 {
     (void)state;
-    WITH_RULES(8, "[{\"name\":\"tells\",\"hook\":\"tell\",\"notice_seconds\":60}]");
+    WITH_RULES_AND_WORLD(8, "[{\"name\":\"tells\",\"hook\":\"tell\",\"notice_seconds\":60}]");
     to_approved(&w);
     world_run(&w, 55000);
     assert_int_equal(w.n_asked, 1);
@@ -173,7 +157,7 @@ static void a_new_planner_asks_anew(void **state)
 static void voters_hold_to_the_notice(void **state)
 {
     (void)state;
-    WITH_RULES(7, "[{\"name\":\"slow\",\"notice_seconds\":60}]");
+    WITH_RULES_AND_WORLD(7, "[{\"name\":\"slow\",\"notice_seconds\":60}]");
     struct err err;
     to_approved(&w);
     const struct state *st = w.voters[w.leader].st;
