@@ -151,6 +151,21 @@ static void run_until_state(struct world *w, enum exec_state want)
     fail_msg("state %s was never seen", exec_state_name(want));
 }
 
+/* The plan is begun, and hv1 comes to this state. */
+static void begin(struct world *w, enum exec_state want)
+{
+    run(w, 2000);
+    world_begin(w);
+    run_until_state(w, want);
+}
+
+/* That host's agent dies, and is away for so long. */
+static void agent_away(struct world *w, int host, msec away)
+{
+    agent_down(w, &w->hosts[host]);
+    w->hosts[host].up_at = w->now + away;
+}
+
 static void cancel_works_in_every_state(void **state)
 {
     (void)state;
@@ -186,9 +201,7 @@ static void a_job_that_a_person_began_is_left_alone(void **state)
     world_init(&w, 7);
     w.fate_forced = true;
     w.force_fate = FATE_FAILS;
-    run(&w, 2000);
-    world_begin(&w);
-    run_until_state(&w, EXEC_RUNNING);
+    begin(&w, EXEC_RUNNING);
     for (int i = 1; i < HOSTS; i++) {
         w.hosts[i].libvirt_down_until = w.now + 20000;
         w.cut_until[0][i] = w.cut_until[i][0] = w.now + 20000;
@@ -216,8 +229,7 @@ static void die_while_it_moves(struct world *w, enum fate fate, msec away)
     for (int i = 0; i < 600 && !w->doms[0][1].job; i++)
         run(w, 100);
     assert_true(w->doms[0][1].job);
-    agent_down(w, &w->hosts[0]);
-    w->hosts[0].up_at = w->now + away;
+    agent_away(w, 0, away);
 }
 
 /* vm2's own job has ended, and a person's begins; cancelled, before hv1's agent is back. */
@@ -287,11 +299,8 @@ static void an_order_still_on_its_way_is_waited_for(void **state)
     struct world w;
     world_init(&w, 3);
     w.order_delay = 900; /* written to the hypervisor's socket; then the agent dies */
-    run(&w, 2000);
-    world_begin(&w);
-    run_until_state(&w, EXEC_RUNNING);
-    agent_down(&w, &w.hosts[0]);
-    w.hosts[0].up_at = w.now;
+    begin(&w, EXEC_RUNNING);
+    agent_away(&w, 0, 0);
     heal_and_end(&w);
     assert_int_equal(w.end_state[1], EXEC_DONE);
     world_done(&w);
@@ -302,12 +311,9 @@ static void a_silent_destination_is_asked_through_its_hypervisor(void **state)
     (void)state;
     struct world w;
     world_init(&w, 4);
-    run(&w, 2000);
-    world_begin(&w);
-    run_until_state(&w, EXEC_RUNNING);
+    begin(&w, EXEC_RUNNING);
     for (int i = 1; i < HOSTS; i++) {
-        agent_down(&w, &w.hosts[i]);
-        w.hosts[i].up_at = w.now + 3600000;
+        agent_away(&w, i, 3600000);
     }
     run(&w, 20000);
     for (size_t k = 0; k < exec_count(w.hosts[0].exec); k++) { /* what began has ended */
@@ -363,14 +369,11 @@ static void a_destination_that_is_gone_ends_the_attempt(void **state)
     (void)state;
     struct world w;
     world_init(&w, 4);
-    run(&w, 2000);
-    world_begin(&w);
-    run_until_state(&w, EXEC_RUNNING);
+    begin(&w, EXEC_RUNNING);
     for (size_t i = 0; i < ARRAY_SIZE(w.migrations); i++)
         w.migrations[i].fate = FATE_FAILS;
     for (int i = 1; i < HOSTS; i++) {
-        agent_down(&w, &w.hosts[i]);
-        w.hosts[i].up_at = w.now + 3600000;
+        agent_away(&w, i, 3600000);
         w.hosts[i].libvirt_down_until = w.now + 3600000;
     }
     run(&w, 60000);
