@@ -63,7 +63,7 @@ static void elect(struct world *w, int leader)
 }
 
 /* The agent dies and comes back with what its log says. */
-static void restart_voter(struct world *w, int v)
+static inline void restart_voter(struct world *w, int v)
 {
     struct voter *me = &w->voters[v];
     Skein__StateImage *image = state_image(me->st);
@@ -178,6 +178,27 @@ static void world_close(struct world *w)
     free(w->journals);
     free(w->asked);
     buf_done(&w->audit);
+}
+
+/* ---- what tests look at ---- */
+
+static inline struct state *leaders_state(struct world *w)
+{
+    return w->voters[w->leader].st;
+}
+
+/* The newest plan, or NULL. */
+static inline struct plan *newest(struct world *w)
+{
+    struct plan *const *plans;
+    size_t n = state_plans(leaders_state(w), &plans);
+    return n > 0 ? plans[n - 1] : NULL;
+}
+
+static inline size_t count_plans(struct world *w)
+{
+    struct plan *const *plans;
+    return state_plans(leaders_state(w), &plans);
 }
 
 #endif

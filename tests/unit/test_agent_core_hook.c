@@ -13,13 +13,6 @@
     struct world w __attribute__((cleanup(world_close)));                                          \
     world_open(&w, seed)
 
-static struct plan *newest(struct world *w)
-{
-    struct plan *const *plans;
-    size_t n = state_plans(w->voters[w->leader].st, &plans);
-    return n > 0 ? plans[n - 1] : NULL;
-}
-
 static bool run_until(struct world *w, Skein__PlanState s, msec limit)
 {
     for (msec end = w->now + limit; w->now < end && (newest(w) == NULL || newest(w)->state != s);)

@@ -43,11 +43,6 @@ static void open_world(struct world *w, uint64_t seed)
     struct world w __attribute__((cleanup(world_close)));                                          \
     open_world(&w, seed)
 
-static struct state *leaders_state(struct world *w)
-{
-    return w->voters[w->leader].st;
-}
-
 static const Skein__PolicyRecord *record(struct world *w, const char *name)
 {
     return library_find(state_library(leaders_state(w)), name);

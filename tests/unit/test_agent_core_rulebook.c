@@ -13,11 +13,6 @@
     world_open(&w, seed);                                                                          \
     world_run(&w, 2000)
 
-static struct state *leaders_state(struct world *w)
-{
-    return w->voters[w->leader].st;
-}
-
 static json_t *add(const char *rule)
 {
     return json_pack("{s:s, s:o, s:s}", "type", "rule-add", "rule", json_loads(rule, 0, NULL),
