@@ -2,27 +2,18 @@
  *   scale [-h HOSTS] [-v VMS] [-m balance|consolidate|drain|enforce] [-s SEED] [-w FILE]
  * Makes a cluster (half of the VMs on a quarter of the hosts, anti-affinity groups of three), reads
  * it as the planner reads any snapshot, plans. -w also writes the snapshot. */
-#include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "planner/core/plan_doc.h"
 #include "planner/core/planner.h"
 #include "planner/core/random.h"
 #include "proto/canon.h"
 #include "proto/util.h"
-
-static double cpu_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
+#include "tests/bench/made.h"
 
 static void add_host(struct buf *b, int i)
 {
@@ -88,15 +79,6 @@ static char *make_snapshot(int n_hosts, int n_vms, uint64_t seed, size_t *ret_le
     return buf_take(&b);
 }
 
-static void write_file(const char *name, const char *text, size_t len)
-{
-    FILE *f = fopen(name, "w");
-    if (f == NULL || fwrite(text, 1, len, f) != len || fclose(f) != 0) {
-        fprintf(stderr, "scale: %s: %s\n", name, strerror(errno));
-        exit(1);
-    }
-}
-
 static enum planner_mode mode_of(const char *name)
 {
     for (int i = 0; i <= PLANNER_MOVES; i++)
@@ -131,31 +113,19 @@ static void report(const struct model *m, const struct planner_result *r, double
 
 int main(int argc, char **argv)
 {
-    int n_hosts = 10000, n_vms = 200000;
-    const char *mode = "balance", *out = NULL;
-    uint64_t seed = 1;
+    struct made made = {.n_hosts = 10000, .n_vms = 200000, .seed = 1};
+    const char *mode = "balance";
     for (int c; (c = getopt(argc, argv, "h:v:m:s:w:")) != -1;) {
-        if (c == 'h')
-            n_hosts = atoi(optarg);
-        else if (c == 'v')
-            n_vms = atoi(optarg);
-        else if (c == 'm')
+        if (c == 'm')
             mode = optarg;
-        else if (c == 's')
-            seed = strtoull(optarg, NULL, 10);
-        else if (c == 'w')
-            out = optarg;
-        else
+        else if (!made_option(&made, c))
             return 2;
     }
-    if (n_hosts < 2 || n_vms < 1) {
-        fprintf(stderr, "scale: at least 2 hosts and 1 VM\n");
+    if (!made_enough(&made))
         return 2;
-    }
     size_t len;
-    char *text = make_snapshot(n_hosts, n_vms, seed, &len);
-    if (out != NULL)
-        write_file(out, text, len);
+    char *text = make_snapshot(made.n_hosts, made.n_vms, made.seed, &len);
+    made_write(&made, text, len);
     struct model *m;
     struct planner_result *r;
     struct err err;

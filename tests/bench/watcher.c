@@ -6,27 +6,18 @@
  * largest on to the most loaded host that takes them, first fit; moves of one VM joined to one.
  * Both count what VMs are allowed, as Watcher does where telemetry has nothing better. -w writes
  * the snapshot. */
-#include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "planner/core/planner.h"
 #include "planner/core/random.h"
 #include "proto/util.h"
+#include "tests/bench/made.h"
 
 #define CORES 64
 #define MIB 262144
-
-static double cpu_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static char *make_snapshot(int n_hosts, int n_vms, uint64_t seed, size_t *ret_len)
 {
@@ -53,15 +44,6 @@ static char *make_snapshot(int n_hosts, int n_vms, uint64_t seed, size_t *ret_le
                  "\"outflow_per_host\":2}}\n");
     *ret_len = b.len;
     return buf_take(&b);
-}
-
-static void write_file(const char *name, const char *text, size_t len)
-{
-    FILE *f = fopen(name, "w");
-    if (f == NULL || fwrite(text, 1, len, f) != len || fclose(f) != 0) {
-        fprintf(stderr, "watcher: %s: %s\n", name, strerror(errno));
-        exit(1);
-    }
 }
 
 /* ---- Watcher's strategy ---- */
@@ -189,29 +171,15 @@ static int fail(const struct err *err)
 
 int main(int argc, char **argv)
 {
-    int n_hosts = 400, n_vms = 4000;
-    const char *out = NULL;
-    uint64_t seed = 1;
-    for (int c; (c = getopt(argc, argv, "h:v:s:w:")) != -1;) {
-        if (c == 'h')
-            n_hosts = atoi(optarg);
-        else if (c == 'v')
-            n_vms = atoi(optarg);
-        else if (c == 's')
-            seed = strtoull(optarg, NULL, 10);
-        else if (c == 'w')
-            out = optarg;
-        else
+    struct made made = {.n_hosts = 400, .n_vms = 4000, .seed = 1};
+    for (int c; (c = getopt(argc, argv, "h:v:s:w:")) != -1;)
+        if (!made_option(&made, c))
             return 2;
-    }
-    if (n_hosts < 2 || n_vms < 1) {
-        fprintf(stderr, "watcher: at least 2 hosts and 1 VM\n");
+    if (!made_enough(&made))
         return 2;
-    }
     size_t len;
-    _cleanup_(freep) char *text = make_snapshot(n_hosts, n_vms, seed, &len);
-    if (out != NULL)
-        write_file(out, text, len);
+    _cleanup_(freep) char *text = make_snapshot(made.n_hosts, made.n_vms, made.seed, &len);
+    made_write(&made, text, len);
     struct model *m;
     struct planner_result *r;
     struct err err;
@@ -231,7 +199,7 @@ int main(int argc, char **argv)
         at[v] = m->vms[v].host;
     for (int i = 0; i < r->n_actions; i++)
         at[r->actions[i].vm] = r->actions[i].to;
-    printf("%d hosts, %d VMs: at least %" PRId64 " hosts hold them\n", n_hosts, n_vms,
+    printf("%d hosts, %d VMs: at least %" PRId64 " hosts hold them\n", made.n_hosts, made.n_vms,
            hosts_bound(m));
     report("Skein:", m, at, seconds);
     run_watcher(m);
