@@ -210,61 +210,69 @@ static void ask(struct liar *liar, const struct transport_conf *base, const char
         printf("liar: no answer within %d s\n", PATIENCE_MS / 1000);
 }
 
-int main(int argc, char **argv)
-{
-    struct err err = {0};
-    struct cluster cluster;
-    struct body body = {0};
-    if (argc < 8) {
-        printf("liar: see the head of liar.c\n");
-        return 2;
-    }
-    _cleanup_(freep) char *cluster_path = xasprintf("%s/cluster.json", argv[1]);
-    if (cluster_load(cluster_path, &cluster, &err) < 0)
-        die(&err, cluster_path);
-    body_read(&body, argv[7]);
-
+/* What is sent, as the options have it. */
+struct lie {
+    struct body body;
     ProtobufCBinaryData approvals[4];
-    struct pen pen = {.cluster = cluster, .life = 600000, .ticket = ""};
-    msec age = 0;
-    size_t n_approvals = 0;
-    const char *uuid = body.plan->actions[0].uuid;
-    for (int i = 8; i < argc; i++) {
-        char *envelope = NULL,
-             *last = n_approvals > 0 ? (char *)approvals[n_approvals - 1].data : "";
-        REQUIRE(n_approvals < ARRAY_SIZE(approvals));
-        if (strncmp(argv[i], "sign=", 5) == 0)
-            envelope = sign(approval_of(body.plan, pen.ticket), argv[i] + 5, &pen);
-        if (strncmp(argv[i], "ask=", 4) == 0)
-            envelope = sign(request_of(body.plan), argv[i] + 4, &pen);
-        if (strcmp(argv[i], "again") == 0)
-            envelope = xstrdup(last);
-        if (envelope != NULL)
-            approvals[n_approvals++] =
-                (ProtobufCBinaryData){.data = (uint8_t *)envelope, .len = strlen(envelope)};
-        if (strncmp(argv[i], "late=", 5) == 0)
-            pen.late = 1000 * atoll(argv[i] + 5);
-        if (strncmp(argv[i], "life=", 5) == 0)
-            pen.life = 1000 * atoll(argv[i] + 5);
-        if (strncmp(argv[i], "cluster=", 8) == 0)
-            snprintf(pen.cluster.uuid, sizeof pen.cluster.uuid, "%s", argv[i] + 8);
-        if (strncmp(argv[i], "ticket=", 7) == 0)
-            pen.ticket = argv[i] + 7;
-        if (strcmp(argv[i], "forge") == 0)
-            forge(last);
-        if (strcmp(argv[i], "old") == 0)
-            age = 3600000;
-        if (strcmp(argv[i], "alter") == 0)
-            alter(body.bytes);
-        if (strcmp(argv[i], "unsigned-vm") == 0)
-            uuid = "00000000-0000-4000-8000-000000000001";
-    }
+    size_t n_approvals;
+    struct pen pen;
+    msec age;         /* of the permit */
+    const char *uuid; /* of the VM offered */
+};
 
+static void lie_approve(struct lie *lie, char *envelope)
+{
+    lie->approvals[lie->n_approvals++] =
+        (ProtobufCBinaryData){.data = (uint8_t *)envelope, .len = strlen(envelope)};
+}
+
+static void lie_option(struct lie *lie, const char *option)
+{
+    char *last =
+        lie->n_approvals > 0 ? (char *)lie->approvals[lie->n_approvals - 1].data : (char *)"";
+    REQUIRE(lie->n_approvals < ARRAY_SIZE(lie->approvals));
+    if (strncmp(option, "sign=", 5) == 0)
+        lie_approve(lie, sign(approval_of(lie->body.plan, lie->pen.ticket), option + 5, &lie->pen));
+    if (strncmp(option, "ask=", 4) == 0)
+        lie_approve(lie, sign(request_of(lie->body.plan), option + 4, &lie->pen));
+    if (strcmp(option, "again") == 0)
+        lie_approve(lie, xstrdup(last));
+    if (strncmp(option, "late=", 5) == 0)
+        lie->pen.late = 1000 * atoll(option + 5);
+    if (strncmp(option, "life=", 5) == 0)
+        lie->pen.life = 1000 * atoll(option + 5);
+    if (strncmp(option, "cluster=", 8) == 0)
+        snprintf(lie->pen.cluster.uuid, sizeof lie->pen.cluster.uuid, "%s", option + 8);
+    if (strncmp(option, "ticket=", 7) == 0)
+        lie->pen.ticket = option + 7;
+    if (strcmp(option, "forge") == 0)
+        forge(last);
+    if (strcmp(option, "old") == 0)
+        lie->age = 3600000;
+    if (strcmp(option, "alter") == 0)
+        alter(lie->body.bytes);
+    if (strcmp(option, "unsigned-vm") == 0)
+        lie->uuid = "00000000-0000-4000-8000-000000000001";
+}
+
+static void lie_done(struct lie *lie)
+{
+    for (size_t i = 0; i < lie->n_approvals; i++)
+        free(lie->approvals[i].data);
+    plan_doc_free(lie->body.plan);
+    json_decref(lie->body.json);
+    free(lie->body.bytes);
+}
+
+/* Tells it to that peer; kind is start or reserve. */
+static int lie_tell(struct lie *lie, const struct transport_conf *conf, const char *address,
+                    const char *peer, const char *kind)
+{
     Skein__Permit permit;
-    permit_invent(&permit, body.plan, age);
+    permit_invent(&permit, lie->body.plan, lie->age);
     Skein__VmDetail vm = SKEIN__VM_DETAIL__INIT;
-    vm.uuid = (char *)(uintptr_t)uuid;
-    vm.name = body.plan->actions[0].vm;
+    vm.uuid = (char *)(uintptr_t)lie->uuid;
+    vm.name = lie->body.plan->actions[0].vm;
     vm.has_state = vm.has_vcpus = vm.has_memory_mib = 1;
     vm.vcpus = 1;
     vm.memory_mib = 64;
@@ -276,20 +284,39 @@ int main(int argc, char **argv)
     request.id = 4711;
     start.has_body = reserve.has_body = 1;
     start.body = reserve.body =
-        (ProtobufCBinaryData){.data = (uint8_t *)body.bytes, .len = body.len};
-    start.approvals = reserve.approvals = approvals;
-    start.n_approvals = reserve.n_approvals = n_approvals;
+        (ProtobufCBinaryData){.data = (uint8_t *)lie->body.bytes, .len = lie->body.len};
+    start.approvals = reserve.approvals = lie->approvals;
+    start.n_approvals = reserve.n_approvals = lie->n_approvals;
     start.permit = reserve.permit = &permit;
     reserve.vm = &vm;
-    if (strcmp(argv[6], "start") == 0) {
+    if (strcmp(kind, "start") == 0) {
         request.kind_case = SKEIN__REQUEST__KIND_START;
         request.start = &start;
     } else {
         request.kind_case = SKEIN__REQUEST__KIND_RESERVE;
         request.reserve = &reserve;
     }
+    struct liar liar = {.peer = peer, .request = &request, .outcome = -1};
+    ask(&liar, conf, address);
+    return liar.outcome < 0 ? 2 : liar.outcome;
+}
 
-    struct liar liar = {.peer = argv[5], .request = &request, .outcome = -1};
+int main(int argc, char **argv)
+{
+    struct err err = {0};
+    struct cluster cluster;
+    if (argc < 8) {
+        printf("liar: see the head of liar.c\n");
+        return 2;
+    }
+    _cleanup_(freep) char *cluster_path = xasprintf("%s/cluster.json", argv[1]);
+    if (cluster_load(cluster_path, &cluster, &err) < 0)
+        die(&err, cluster_path);
+    struct lie lie = {.pen = {.cluster = cluster, .life = 600000, .ticket = ""}};
+    body_read(&lie.body, argv[7]);
+    lie.uuid = lie.body.plan->actions[0].uuid;
+    for (int i = 8; i < argc; i++)
+        lie_option(&lie, argv[i]);
     struct transport_conf conf = {
         .cluster = cluster,
         .host = argv[2],
@@ -298,11 +325,7 @@ int main(int argc, char **argv)
         .version = "liar",
         .incarnation = (uint64_t)clock_ms(CLOCK_REALTIME),
     };
-    ask(&liar, &conf, argv[4]);
-    for (size_t i = 0; i < n_approvals; i++)
-        free(approvals[i].data);
-    plan_doc_free(body.plan);
-    json_decref(body.json);
-    free(body.bytes);
-    return liar.outcome < 0 ? 2 : liar.outcome;
+    int status = lie_tell(&lie, &conf, argv[4], argv[5], argv[6]);
+    lie_done(&lie);
+    return status;
 }
