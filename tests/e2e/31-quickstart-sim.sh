@@ -8,7 +8,7 @@ export SKEIN_SIM=quickstart
 at_exit sim down
 
 quickstart() { as_user "$REPO/deploy/quickstart" --sim "$@"; }
-nothing_left() { [ ! -e "$SIM_FOLDER/clusters" ] && ! pgrep -u 65534 -f "$SIM_FOLDER" >/dev/null; }
+nothing_left() { [ ! -e "$SIM_FOLDER/clusters" ] && exits 1 pgrep -u "$(unprivileged id -u)" -f "$SIM_FOLDER"; }
 
 rounds=1
 [ "${SKEIN_TEST_FORM-}" != nightly ] || rounds=2

@@ -54,13 +54,18 @@ check "prey is still on hv1" guest_is prey hv1
 check "bait is still on hv3" guest_is bait hv3
 
 # ---- strangers
-strangers() {
-
+strangers() { # it is the same agent afterwards, and answers
+    local pid
+    pid=$(lab exec hv1 cat /run/agent.pid)
     for _ in $(seq 30); do
         lab exec hv3 timeout 2 bash -c 'head -c 2000 /dev/urandom >/dev/tcp/10.77.0.1/7440' 2>/dev/null || true
         lab exec hv3 timeout 1 bash -c 'printf "GET / HTTP/1.0\r\n\r\n" >/dev/tcp/10.77.0.1/7440' 2>/dev/null || true
     done
+    lab exec hv1 kill -0 "$pid"
+    [ "$(lab exec hv1 cat /run/agent.pid)" = "$pid" ]
+    skein_on hv1 status >/dev/null
 }
+check "the mesh port is open to strangers" reaches hv3 10.77.0.1 7440
 check "garbage at the mesh port harms nothing" strangers
 check "hv1 and hv2 still agree on a planner" eval \
     'wait_until 10 has_planner hv1 && [ "$(planner_seen_by hv1)" = "$(planner_seen_by hv2)" ]'

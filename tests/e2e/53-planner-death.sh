@@ -35,7 +35,7 @@ planner_becomes() {
         other=$(other_host "$now" "$1")
         lab kill "$now" agent
         lab kill "$other" agent
-        wait_until 10 eval '! has_planner '"$1"
+        wait_until 10 no_planner "$1"
         lab start "$other" agent
         wait_until 10 has_planner "$1"
         lab start "$now" agent
@@ -95,7 +95,7 @@ check "no guest is lost or doubled" all_well one two three
 # ---- during the move: slow enough to be met in its middle
 lab heat --model off
 for host in hv1 hv2 hv3; do lab heat "$host" 45; done
-wait_until 60 eval '! plan_waits hv1'
+wait_until 60 no_plan_waits hv1
 lab guest add big --host hv1 --memory 512 --wset 300 --dirty 2
 wait_until 20 guests_seen 4 hv2
 for round in source destination third; do

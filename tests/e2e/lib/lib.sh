@@ -5,6 +5,7 @@
 #   fails CMD...            true when CMD fails (and false when it is killed or cannot be run)
 #   exits STATUS CMD...     true when it ends with that status
 #   prints TEXT CMD...      true when CMD succeeds and prints TEXT somewhere
+#   lacks REGEX FILE...     true when no line of these files is so; a file that is missing or empty proves nothing
 #   wait_until SECONDS CMD...   true as soon as CMD is; three times as long is waited, for the sake of shared machines
 #   within SECONDS CMD...       the same for what is promised: not a second longer
 #   at_exit CMD...          done when the test ends, however it ends; last come, first done
@@ -69,6 +70,15 @@ prints() {
     _run "$@" >"$WORK/.printed" 2>&1
     cat "$WORK/.printed"
     ((status == 0)) && grep -qF -- "$text" "$WORK/.printed"
+}
+
+lacks() {
+    local regex=$1 file
+    shift
+    for file in "$@"; do
+        [ -s "$file" ] || { echo "$file: nothing is in it" && return 1; }
+    done
+    exits 1 grep -HE -- "$regex" "$@"
 }
 
 wait_until() { within $(($1 * 3)) "${@:2}"; }

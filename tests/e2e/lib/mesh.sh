@@ -46,6 +46,8 @@ planner_seen_by() { skein_on "$1" status -o json | jq -r '.planner.host // empty
 
 has_planner() { [ -n "$(planner_seen_by "$1")" ]; }
 
+no_planner() { skein_on "$1" status -o json | jq -e '.planner.host == null' >/dev/null; }
+
 # planner_other_than HOST SEEN_BY
 planner_other_than() {
     local now
@@ -65,6 +67,14 @@ plans_in() {
 plan_waits() {
     plan=$(plans_in PENDING_APPROVAL "$1" | head -n 1)
     [ -n "$plan" ] && echo "$plan" >"$WORK/plan"
+}
+
+# no_plan_waits HOST: that agent says so
+no_plan_waits() {
+    local waiting
+    waiting=$(plans_in PENDING_APPROVAL "$1") || return 1
+    echo "$waiting"
+    [ -z "$waiting" ]
 }
 
 plan_state() { skein_on "$2" plan show "$1" -o json | jq -r .state; }
