@@ -6,8 +6,10 @@ forbidden='^(time|clock|gettimeofday|clock_gettime|localtime|localtime_r|rand|ra
 bad=0
 for library in "$@"; do
     [ -f "$library" ] || { echo "$library: missing"; exit 1; }
-    found=$(nm -u -A "$library" 2>/dev/null | awk '{sub(/@.*/, "", $NF); print $1, $NF}' |
-        awk -v f="$forbidden" '$2 ~ f' || true)
+    symbols=$(nm -u -A "$library" 2>/dev/null)
+    [ -n "$symbols" ] || { echo "$library: nm finds no symbols"; exit 1; }
+    found=$(awk '{sub(/@.*/, "", $NF); print $1, $NF}' <<<"$symbols" |
+        awk -v f="$forbidden" '$2 ~ f')
     if [ -n "$found" ]; then
         echo "$found"
         bad=1

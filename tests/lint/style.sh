@@ -4,6 +4,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 bad=0
 
+command -v clang-format-14 >/dev/null || { echo "style: clang-format-14 is missing" && exit 1; }
 mapfile -t c_files < <(git ls-files '*.c' '*.h')
 clang-format-14 --dry-run -Werror "${c_files[@]}" 2>&1 | grep -E '^[^ ]+:[0-9]+' | sort -u -t: -k1,1 | sed 's/: error.*/: not as clang-format-14 would have it/' | head -20 >/tmp/skein-style.$$ || true
 if [ -s /tmp/skein-style.$$ ]; then
