@@ -12,13 +12,10 @@
 static const char help[] =
     "usage: skein drill --key FILE [--cert FILE] [--reason TEXT] [--wait[=SECONDS]] HOST\n"
     "\n"
-    "Ask that a host is put on standby and woken: it proves that it wakes, without which no "
-    "policy\n"
-    "puts it on standby. One that sleeps is only woken. The request is answered by a plan, whose "
-    "id\n"
-    "is printed, and which waits for somebody else's approval. A host that votes, or on which a "
-    "VM\n"
-    "runs, does not sleep. Operators and admins may.\n"
+    "Ask that a host is put on standby and woken: it proves that it wakes, without which no\n"
+    "policy puts it on standby. One that sleeps is only woken. The request is answered by a plan,\n"
+    "whose id is printed, and which waits for somebody else's approval. A host that votes, or on\n"
+    "which a VM runs, does not sleep. Operators and admins may.\n"
     "\n" SIGN_HELP WAIT_HELP
     "  -o json                 the agent's answer, or with --wait the plan at its end\n"
     "\n"

@@ -17,15 +17,13 @@
 #define NAME_SIZE 40
 
 static const char help[] =
-    "usage: skein policy record export --to DIR [--from TIME] [--until TIME] [-o json] "
-    "[FOLDER]...\n"
+    "usage: skein policy record export --to DIR [--from TIME] [--until TIME] [-o json]\n"
+    "                                  [FOLDER]...\n"
     "\n"
-    "Take the snapshots that policies were shown out of the files in which a planner's agent "
-    "keeps\n"
-    "them, into a new folder, one NAME.json each in the order of their time. Every host that may\n"
-    "plan has such a FOLDER (default: " RING_DIRECTORY
-    "); where the planner changed, copy those of\n"
-    "the voters to one host and name them all.\n"
+    "Take the snapshots that policies were shown out of the files in which a planner's agent\n"
+    "keeps them, into a new folder, one NAME.json each in the order of their time. Every host\n"
+    "that may plan has such a FOLDER (default: " RING_DIRECTORY ");\n"
+    "where the planner changed, copy those of the voters to one host and name them all.\n"
     "\n"
     "  --to DIR       made where it is missing; without snapshots in it\n"
     "  --from TIME    not those before it, as 2026-11-28T00:00:00Z\n"
@@ -36,8 +34,7 @@ static const char help[] =
     "  skein policy record export --from 2026-11-28T00:00:00Z --to day\n"
     "  skein policy backtest policies/balance.lua --trace day\n";
 
-struct export
-{
+struct exporter {
     const char *to;
     bool json, has_from, has_until;
     msec from, until;
@@ -67,7 +64,7 @@ static int taken_at(const char *text, size_t len, msec *ret, struct err *err)
                       : err_set(err, ERR_INVALID, "snapshot: taken_at is missing");
 }
 
-static int export_one(struct export *x, const struct ring_reader *r, struct err *err)
+static int export_one(struct exporter *x, const struct ring_reader *r, struct err *err)
 {
     msec at;
     int rc = taken_at(r->text, r->text_len, &at, err);
@@ -80,7 +77,7 @@ static int export_one(struct export *x, const struct ring_reader *r, struct err 
         x->twice++;
         return 0;
     }
-    if ((rc = file_write(path, r->text, r->text_len, 0600, (gid_t)-1, err)) < 0)
+    if ((rc = file_write(path, r->text, r->text_len, 0600, FILE_ANY_GROUP, err)) < 0)
         return rc;
     x->first = x->written == 0 ? at : MIN(x->first, at);
     x->last = x->written == 0 ? at : MAX(x->last, at);
@@ -89,7 +86,7 @@ static int export_one(struct export *x, const struct ring_reader *r, struct err 
 }
 
 /* What is damaged costs the rest of its file only. */
-static int export_file(struct export *x, const char *path, struct err *err)
+static int export_file(struct exporter *x, const char *path, struct err *err)
 {
     _cleanup_(freep) char *data = NULL;
     _cleanup_(ring_reader_done) struct ring_reader r = {0};
@@ -103,20 +100,15 @@ static int export_file(struct export *x, const char *path, struct err *err)
     return rc < 0 ? err_wrap(err, "%s", path) : 0;
 }
 
-static bool ends(const char *name, const char *ending)
-{
-    size_t len = strlen(name), tail = strlen(ending);
-    return len > tail && strcmp(name + len - tail, ending) == 0;
-}
-
 static int is_ring(const struct dirent *e)
 {
-    return ends(e->d_name, RING_ENDING);
+    return ring_is_name(e->d_name);
 }
 
 static int is_snapshot(const struct dirent *e)
 {
-    return ends(e->d_name, ".json");
+    size_t len = strlen(e->d_name);
+    return len > 5 && strcmp(e->d_name + len - 5, ".json") == 0;
 }
 
 static void free_list(struct dirent **list, int n)
@@ -127,7 +119,7 @@ static void free_list(struct dirent **list, int n)
         free(list);
 }
 
-static int export_folder(struct export *x, const char *folder, struct err *err)
+static int export_folder(struct exporter *x, const char *folder, struct err *err)
 {
     struct dirent **list;
     int n = scandir(folder, &list, is_ring, alphasort), rc = 0;
@@ -155,7 +147,7 @@ static int make_folder(const char *to, struct err *err)
     return n > 0 ? err_set(err, ERR_EXISTS, "%s: there are snapshots in it already", to) : 0;
 }
 
-static int tell(const struct export *x, struct err *err)
+static int tell(const struct exporter *x, struct err *err)
 {
     char first[TIME_TEXT_SIZE], last[TIME_TEXT_SIZE];
     time_format(x->first, first);
@@ -170,7 +162,7 @@ static int tell(const struct export *x, struct err *err)
     return 0;
 }
 
-static int run(struct export *x, char **folders, int n, struct err *err)
+static int run(struct exporter *x, char **folders, int n, struct err *err)
 {
     int rc = make_folder(x->to, err);
     for (int i = 0; i < n && rc == 0; i++)
@@ -198,7 +190,7 @@ static int take_time(const char *option, msec *ret, bool *ret_has)
 
 static int take_option(int option, void *to)
 {
-    struct export *x = to;
+    struct exporter *x = to;
     switch (option) {
     case OPT_TO:
         x->to = optarg;
@@ -213,7 +205,7 @@ static int take_option(int option, void *to)
 }
 
 /* 0, 1 when help was printed, -1 on wrong usage. */
-static int parse(int argc, char **argv, struct export *x)
+static int parse(int argc, char **argv, struct exporter *x)
 {
     static const struct option known[] = {{"to", required_argument, NULL, OPT_TO},
                                           {"from", required_argument, NULL, OPT_FROM},
@@ -229,7 +221,7 @@ static int parse(int argc, char **argv, struct export *x)
 
 int cmd_policy_record(int argc, char **argv)
 {
-    struct export x = {0};
+    struct exporter x = {0};
     struct err err = {0};
     if (args_help(argc, argv, help))
         return 0;

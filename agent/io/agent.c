@@ -40,7 +40,6 @@
 #define TRIM_AFTER_MS 10000 /* by then the first observation, links and an election are over */
 #define TRIM_EVERY_MS 60000 /* what bursts (links, plans, callers) left free goes back */
 #define LARGE_BLOCK (128 << 10)
-#define STORE_FILE "skein.db"
 
 struct journal {
     Skein__JournalRecord **items;

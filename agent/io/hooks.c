@@ -132,7 +132,7 @@ int hooks_ask(const char *directory, const char *questions, struct err *err)
     json_array_foreach(list, i, one)
     {
         if (rc == 0)
-            rc = ask(directory != NULL ? directory : HOOKS_DIRECTORY, one, err);
+            rc = ask(directory, one, err);
     }
     return list != NULL ? rc : err_set(err, ERR_INTERNAL, "questions to hooks are no JSON");
 }

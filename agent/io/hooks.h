@@ -13,7 +13,7 @@
 #define HOOKS_DIRECTORY "/etc/skein/hooks"
 
 /* All of them (agent/core/hook.h has the form), until one does not say yes. 0; ERR_DENIED: no;
- * ERR_UNAVAILABLE: not yet. directory NULL: HOOKS_DIRECTORY. */
+ * ERR_UNAVAILABLE: not yet. */
 int hooks_ask(const char *directory, const char *questions, struct err *err);
 
 #endif

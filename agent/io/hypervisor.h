@@ -83,7 +83,7 @@ struct hypervisor {
     struct power_driver *power; /* owned; hypervisor.c's */
     char host[HV_NAME_MAX];
     struct firewall *firewall; /* owned by hypervisor.c; NULL: none */
-    char *hooks;               /* likewise: the folder of the gate rules' hooks; NULL: the usual */
+    char *hooks;               /* likewise: the folder of the gate rules' hooks; never NULL */
 };
 
 /* Checks the URI and prepares; a hypervisor that does not answer yet is no error (calls say so).

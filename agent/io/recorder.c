@@ -44,8 +44,7 @@ void recorder_free(struct recorder *r)
 
 static int is_ring(const struct dirent *e)
 {
-    size_t len = strlen(e->d_name), tail = strlen(RING_ENDING);
-    return len > tail && strcmp(e->d_name + len - tail, RING_ENDING) == 0;
+    return ring_is_name(e->d_name);
 }
 
 /* Names are times of the same length: the newest first. */

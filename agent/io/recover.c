@@ -253,7 +253,7 @@ static int work(struct recover *r, FILE *to, struct err *err)
 int recover_run(const struct recover_conf *conf, FILE *to, struct err *err)
 {
     struct recover r = {.conf = conf};
-    _cleanup_(freep) char *path = xasprintf("%s/skein.db", conf->config->state_dir);
+    _cleanup_(freep) char *path = xasprintf("%s/" STORE_FILE, conf->config->state_dir);
     struct store_conf store = {.path = path, .loop = &r.loop};
     uv_loop_init(&r.loop);
     int rc = read_voters(&r, err);

@@ -26,6 +26,7 @@
 struct store;
 struct store_batch;
 
+#define STORE_FILE "skein.db"      /* in an agent's state directory */
 #define STORE_KEY_MAX 255          /* bytes of a key of journal, kv */
 #define STORE_VALUE_MAX (2u << 20) /* bytes of a value, an audit record, a raft entry */
 #define STORE_DOCUMENT_MAX                                                                         \

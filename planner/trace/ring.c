@@ -142,3 +142,9 @@ void ring_reader_done(struct ring_reader *r)
     free(r->text);
     r->text = NULL;
 }
+
+bool ring_is_name(const char *name)
+{
+    size_t len = strlen(name), tail = strlen(RING_ENDING);
+    return len > tail && strcmp(name + len - tail, RING_ENDING) == 0;
+}

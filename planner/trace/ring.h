@@ -28,6 +28,8 @@ void ring_writer_done(struct ring_writer *w);
 int ring_pack(struct ring_writer *w, msec at, const char *text, size_t len, struct buf *out,
               struct err *err);
 
+bool ring_is_name(const char *name); /* of a file of these, by its ending */
+
 struct ring_reader {
     const char *data; /* borrowed: the file */
     size_t len, pos;
