@@ -155,7 +155,8 @@ static void ask_reserve(struct exec *e, struct action *a, struct step *s)
     reserve.approvals = a->record->approvals;
     reserve.permit = a->record->permit;
     Skein__VmDetail fresh = *vm; /* nothing tells when its autostart changes */
-    fresh.has_autostart = 1;
+    fresh.has_persistent = fresh.has_autostart = 1;
+    fresh.persistent = a->move.persistent;
     fresh.autostart = a->autostart || (vm->has_autostart && vm->autostart);
     reserve.vm = &fresh;
     reserve.source_addresses = (char *)s->conf->source_addresses;

@@ -39,6 +39,7 @@ void reserve_free(struct reserve *r)
     for (size_t i = 0; i < r->n; i++)
         hold_free(r->holds[i]);
     budget_free(r->budget);
+    reserve_start_free(r);
     free(r->holds);
     free(r);
 }
@@ -81,15 +82,6 @@ bool reserve_is_held(const struct hold *h)
     return h->state == HOLD_HELD || h->state == HOLD_EXPIRED;
 }
 
-/* Whether it has arrived or not: the hypervisor refuses unless it is active here. */
-static void keep_autostart(struct step *s, const struct hold *h)
-{
-    struct hv_job job = {.kind = HV_AUTOSTART};
-    snprintf(job.move.uuid, sizeof job.move.uuid, "%s", h->record->uuid);
-    snprintf(job.move.vm, sizeof job.move.vm, "%s", h->record->vm);
-    effect_job(s, OWNER_RESERVE, &job);
-}
-
 static bool is_open(const struct step *s, const struct hold *h)
 {
     return s->conf->firewall && h->record->source_addresses != NULL &&
@@ -123,16 +115,17 @@ static void close_way(const struct reserve *r, struct step *s, const struct hold
     effect_job(s, OWNER_RESERVE, &job);
 }
 
-/* Forget it; what was journaled is taken out of the journal. */
+/* Forget it; what was journaled is taken out of the journal, unless it shall start with this host:
+ * whether it has arrived or not, the hypervisor knows. */
 static void hold_drop(struct reserve *r, struct step *s, struct hold *h, const char *why)
 {
     effect_trace(s, "reserve %s/%s: dropped: %s", h->record->plan, h->record->action, why);
     char key[2 * HV_NAME_MAX + 32];
     journal_key(h->record, key, sizeof key);
-    if (reserve_is_held(h))
-        effect_journal(s, key, NULL);
     if (reserve_is_held(h) && h->record->autostart)
-        keep_autostart(s, h);
+        reserve_start(r, s, h, key);
+    else if (reserve_is_held(h))
+        effect_journal(s, key, NULL);
     close_way(r, s, h);
     for (size_t i = 0; i < r->n; i++)
         if (r->holds[i] == h) {
@@ -362,6 +355,7 @@ static void hold_keep(struct reserve *reserve, struct step *s, struct hold *h)
     h->record->reserved_until_ms = (uint64_t)(s->now.wall + s->conf->reservation_lifetime);
     h->record->reservation = xstrdup(h->id);
     journal_key(h->record, key, sizeof key);
+    reserve_start_forget(reserve, key);
     effect_journal(s, key, h->record);
     const Skein__JournalRecord *r = h->record;
     budget_spend(reserve->budget, s, &h->order, r->plan, r->action);
@@ -427,7 +421,8 @@ void reserve_hv(struct reserve *r, struct step *s, const struct hv_result *resul
 {
     struct hold *h = hold_by_job(r, result->job);
     if (h == NULL) {
-        reserve_look_result(r, s, result);
+        if (!reserve_start_result(r, s, result))
+            reserve_look_result(r, s, result);
         return;
     }
     h->job = 0;
@@ -521,11 +516,12 @@ void reserve_tick(struct reserve *r, struct step *s)
             tick_checking(r, s, h);
     }
     reserve_look_tick(r, s);
+    reserve_start_tick(r, s);
 }
 
 bool reserve_waits(const struct reserve *r)
 {
-    return r->n > 0 || r->n_looks > 0;
+    return r->n > 0 || r->n_looks > 0 || r->n_starts > 0;
 }
 
 size_t reserve_count(const struct reserve *r)

@@ -1,4 +1,5 @@
-/* reserve_priv.h - within reserve: reservations, room and looks. Not for others. */
+/* reserve_priv.h - within reserve: reservations, room, looks and what starts with its host. Not for
+ * others. */
 #ifndef SKEIN_AGENT_CORE_RESERVE_PRIV_H
 #define SKEIN_AGENT_CORE_RESERVE_PRIV_H
 
@@ -46,6 +47,14 @@ struct look {
     msec deadline_mono;
 };
 
+/* A VM that arrived and shall start with this host. */
+struct start {
+    char *key, *vm; /* owned; of the journal */
+    char uuid[UUID_SIZE];
+    uint64_t job; /* whose result is awaited; 0: none */
+    msec next_mono, until_mono;
+};
+
 struct reserve {
     const struct view *view;   /* borrowed */
     const struct state *state; /* borrowed */
@@ -54,6 +63,8 @@ struct reserve {
     size_t n, cap;
     struct look looks[RESERVE_LOOKS_MAX];
     size_t n_looks;
+    struct start *starts;
+    size_t n_starts, cap_starts;
     struct verify_refusals refusals;
     struct budget *budget; /* owned */
 };
@@ -91,5 +102,14 @@ const Skein__VmDetail *reserve_find_vm(Skein__VmDetail *const *vms, size_t n, co
 /* Answers the look that it is of, if it is one's. */
 void reserve_look_result(struct reserve *r, struct step *s, const struct hv_result *result);
 void reserve_look_tick(struct reserve *r, const struct step *s);
+
+/* ---- reserve_start.c ---- */
+
+/* The hold's reservation is over; key: its record's, which leaves the journal when this is done. */
+void reserve_start(struct reserve *r, struct step *s, const struct hold *h, const char *key);
+void reserve_start_forget(struct reserve *r, const char *key); /* another record has the key now */
+bool reserve_start_result(struct reserve *r, struct step *s, const struct hv_result *result);
+void reserve_start_tick(struct reserve *r, struct step *s);
+void reserve_start_free(struct reserve *r);
 
 #endif

@@ -509,9 +509,10 @@ int libvirt_autostart(struct hypervisor *hv, const char *uuid, struct err *err)
     if (libvirt_begin((struct libvirt *)hv, &call, err) < 0 ||
         libvirt_domain(call.conn, uuid, &dom, err) < 0 || libvirt_seen(dom, &seen, err) < 0)
         return -(int)err->code;
-    if (seen.state == SKEIN__VM_STATE__VM_STOPPED || !seen.persistent)
-        return err_set(err, ERR_CONFLICT, "VM %s has not arrived here to stay (%s)", uuid,
-                       seen.reason);
+    if (seen.state == SKEIN__VM_STATE__VM_STOPPED)
+        return err_set(err, ERR_NOT_FOUND, "VM %s is %s here", uuid, seen.reason);
+    if (!seen.persistent)
+        return err_set(err, ERR_CONFLICT, "VM %s is not here to stay yet (%s)", uuid, seen.reason);
     return virDomainSetAutostart(dom, 1) < 0
                ? libvirt_error(err, "letting VM %s start with its host", uuid)
                : 0;

@@ -140,9 +140,10 @@ struct world {
     unsigned migrate_calls[VMS], abort_calls, audits_refused, ended[VMS];
     bool autostart; /* what send_reserve() says of its VM */
     unsigned autostarts;
-    unsigned opened, closed; /* calls to the firewall */
-    unsigned hooks_asked;    /* ... and to hooks, ... */
-    struct err hook_says;    /* ... which answer so */
+    unsigned autostart_refused; /* so often at first */
+    unsigned opened, closed;    /* calls to the firewall */
+    unsigned hooks_asked;       /* ... and to hooks, ... */
+    struct err hook_says;       /* ... which answer so */
     enum exec_state end_state[VMS];
     struct err last_reply;
     Skein__ActionState last_report;

@@ -251,8 +251,13 @@ static inline void hv_evaluate(struct world *w, struct host *h, const struct hv_
         break;
     case HV_MIGRATE:
     case HV_EXAMINE:
+        break;
     case HV_AUTOSTART:
         w->autostarts++;
+        if (w->autostart_refused > 0) {
+            w->autostart_refused--;
+            err_set(&r->err, ERR_CONFLICT, "not here to stay yet");
+        }
         break;
     case HV_ASK:
         w->hooks_asked++;

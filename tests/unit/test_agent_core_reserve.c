@@ -138,6 +138,32 @@ static void what_starts_with_its_host_does_so_here(void **state)
     }
 }
 
+/* A hypervisor that is still busy with the arrival is asked again, by a restarted agent too. */
+static void it_is_asked_until_the_hypervisor_agrees(void **state)
+{
+    (void)state;
+    struct attempt t;
+    attempt_init(&t);
+    t.w.autostart = true;
+    t.w.autostart_refused = 3;
+    reserve_vm2(&t);
+    char id[64];
+    snprintf(id, sizeof id, "%s", held(&t).id);
+    send_release(&t, 0, id);
+    run(&t.w, 1500);
+    assert_int_equal(reserve_count(t.w.hosts[2].reserve), 0);
+    assert_in_range(t.w.autostart_refused, 1, 2);
+    agent_down(&t.w, &t.w.hosts[2]);
+    t.w.hosts[2].up_at = t.w.now + 1000;
+    run(&t.w, 30000);
+    assert_int_equal(t.w.autostart_refused, 0);
+    unsigned asked = t.w.autostarts;
+    run(&t.w, 5000);
+    assert_int_equal(t.w.autostarts, asked);
+    assert_int_equal(reserve_count(t.w.hosts[2].reserve), 0);
+    attempt_done(&t);
+}
+
 /* Opened before the source is told, closed when nothing holds it open any more. */
 static void the_firewall_opens_for_it_alone(void **state)
 {
@@ -234,6 +260,7 @@ int main(void)
         cmocka_unit_test(it_does_not_expire_under_an_arriving_domain),
         cmocka_unit_test(only_its_source_releases_it),
         cmocka_unit_test(what_starts_with_its_host_does_so_here),
+        cmocka_unit_test(it_is_asked_until_the_hypervisor_agrees),
         cmocka_unit_test(the_firewall_opens_for_it_alone),
         cmocka_unit_test(no_room_is_said_in_numbers),
         cmocka_unit_test(the_hosts_overcommit_counts),
