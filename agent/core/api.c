@@ -205,6 +205,28 @@ int api_hand_on(struct api *api, struct api_context *c, const struct caller *cal
     return 0;
 }
 
+/* A planner judges what people signed once the voters have agreed on a roster, which is a moment
+ * after the first of all elections; until then a call waits, here or where it came from. */
+static bool wait_for_roster(struct api *api, struct api_context *c, const struct caller *caller,
+                            const struct api_request *r)
+{
+    struct err err;
+    bool judges = c->step->conf->trust->follow == NULL || state_roots(c->state) != NULL;
+    if (!api_leads(c) || judges)
+        return false;
+    if (caller->remote) {
+        err_set(&err, ERR_NOT_LEADER, "%s will plan once the voters have agreed on a roster",
+                c->step->conf->host);
+        effect_reply(c->step, caller->host, caller->id, NULL, &err);
+        return true;
+    }
+    if (c->step->now.mono >= caller->planner_by || !api_can_wait(api, &err))
+        return false;
+    struct call call = {.caller = *caller, .call = copy_call(r)};
+    ask_again(api, c, &call);
+    return true;
+}
+
 /* ---- routes ---- */
 
 enum place {
@@ -390,6 +412,8 @@ static void serve(struct api *api, struct api_context *c, const struct caller *c
         if (route->place == SHELL || strcmp(r.method, route->method) != 0 ||
             !matches(route->pattern, r.path, id, sizeof id))
             continue;
+        if (route->verbs != 0 && wait_for_roster(api, c, caller, &r))
+            return;
         if (route->verbs != 0)
             api_command(api, c, caller, &r, route->verbs);
         else if (route->place == HERE)
@@ -468,7 +492,8 @@ void api_reply(struct api *api, struct api_context *c, const char *from, const S
     struct call call = api_take_call(api, at);
     if (reply->kind_case == SKEIN__REPLY__KIND_API && reply->code == NULL) {
         give_answer(c, &call, reply->api);
-    } else if (reply->code != NULL && err_from_name(reply->code) == ERR_NOT_LEADER) {
+    } else if (reply->code != NULL && err_from_name(reply->code) == ERR_NOT_LEADER &&
+               c->step->now.mono < call.caller.planner_by) {
         ask_again(api, c, &call);
         return;
     } else {

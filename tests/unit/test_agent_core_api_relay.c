@@ -174,6 +174,58 @@ static void relayed(struct world *w, const char *method, const char *path, const
     api_relayed(w->api, &w->c, "hv2", 99, &c);
 }
 
+static int follow_nobody(void *arg _unused_, const struct trust_roots *roots _unused_,
+                         const struct trust *before _unused_, msec wall _unused_,
+                         struct trust **ret _unused_, struct err *err)
+{
+    return err_set(err, ERR_UNAVAILABLE, "nobody is to be followed here");
+}
+
+/* The first planner of all is elected before the voters have agreed on a roster: what people signed
+ * is judged a moment later. */
+static void test_commands_wait_for_the_roster(void **unused _unused_)
+{
+    struct world *w = world_new("hv1");
+    struct trust follows = trust;
+    follows.follow = follow_nobody;
+    w->conf.trust = &follows;
+    _cleanup_(freep) char *text = migration(UUID, "hv2");
+    call(w, "POST", "/v1/migrations", NULL, text);
+    for (int i = 0; i < 30; i++) {
+        w->step.now.mono += 100;
+        api_tick(w->api, &w->c);
+        assert_int_equal(w->out.n, 0);
+    }
+    relayed(w, "POST", "/v1/migrations", text);
+    {
+        _cleanup_(skein_frame_freep) Skein__Frame *frame = sent(w, "hv2");
+        assert_string_equal(frame->reply->code, "NOT_LEADER");
+        assert_non_null(strstr(frame->reply->message, "agreed on a roster"));
+    }
+    effects_clear(&w->out);
+    w->conf.trust = &trust; /* they have agreed */
+    w->step.now.mono += 250;
+    api_tick(w->api, &w->c);
+    assert_non_null(find_effect(w, EFFECT_PROPOSE));
+    world_free(w);
+}
+
+/* One who says for good that it does not plan, although it is known to. */
+static void test_relay_gives_up(void **unused _unused_)
+{
+    struct world *w = world_new("hv2");
+    call(w, "GET", "/v1/plans", NULL, NULL);
+    for (int i = 0; i < 60 && find_effect(w, EFFECT_ANSWER) == NULL; i++) {
+        reply(w, asked(w, "hv2"), 0, "hv2 will plan once", "NOT_LEADER");
+        if (find_effect(w, EFFECT_ANSWER) != NULL)
+            break;
+        w->step.now.mono += 250;
+        api_tick(w->api, &w->c);
+    }
+    assert_refused(w, 503, "NOT_LEADER", "hv2 will plan once");
+    world_free(w);
+}
+
 static void test_answers_to_others(void **unused _unused_)
 {
     struct world *w = world_new("hv1");
@@ -246,6 +298,8 @@ int main(void)
         cmocka_unit_test(test_relay),
         cmocka_unit_test(test_relay_needs_a_planner),
         cmocka_unit_test(test_relay_waits_for_an_election),
+        cmocka_unit_test(test_commands_wait_for_the_roster),
+        cmocka_unit_test(test_relay_gives_up),
         cmocka_unit_test(test_relay_follows_the_planner),
         cmocka_unit_test(test_relayed_command),
         cmocka_unit_test(test_answers_to_others),
