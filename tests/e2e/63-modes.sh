@@ -107,7 +107,8 @@ if [ $firewall = nft ]; then
     check "nobody comes to a host without a reservation" lets_nobody_in hv3
 fi
 starts_with() { virsh_on "$1" dominfo plain | grep -qE "^Autostart: +enable"; }
-check "and starts with its host there, as before" wait_until 10 starts_with hv2
+check "and starts with its host there, as before" eval 'wait_until 10 starts_with hv2 ||
+    { virsh_on hv2 dominfo plain; lab logs hv1 agent | grep plain; lab logs hv2 agent | grep -e plain -e autostart; false; }'
 
 # ---- a disk of this host only goes with it
 lab exec hv2 qemu-img create -q -f qcow2 /var/lib/libvirt/images/own.qcow2 16M
