@@ -62,6 +62,7 @@ void duty_role(struct duty *d, struct step *s, uint64_t term, const char *leader
     duty_told_clear(d); /* a new planner does not know what another one told */
     duty_evaluators_reset(d, s);
     d->explain_at = 0;
+    d->yield_at = 0;
 }
 
 /* ---- proposals ---- */
@@ -402,6 +403,7 @@ void duty_tick(struct duty *d, struct step *s, const struct view *view, const st
     duty_policies(d, s, state);
     duty_evaluate(d, s, view, state);
     duty_tell_others(d, s, view, state);
+    duty_yield(d, s, view, state);
     explain_idle(d, s, view, state);
 }
 

@@ -43,6 +43,9 @@ DEFINE_CLEANUP(struct duty, duty_free)
 void duty_role(struct duty *d, struct step *s, uint64_t term, const char *leader);
 bool duty_leads(const struct duty *d);
 void duty_tick(struct duty *d, struct step *s, const struct view *view, const struct state *state);
+/* This agent will stop: the best voter that is there is asked to plan. */
+void duty_resign(struct duty *d, struct step *s, const struct view *view,
+                 const struct state *state);
 /* A result whose token has OWNER_DUTY: what hooks answered. */
 void duty_hv(struct duty *d, struct step *s, const struct hv_result *result);
 /* After every state_apply, refused or not, with state_last(state). Audits while leader. */

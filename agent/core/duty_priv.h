@@ -164,6 +164,7 @@ struct duty {
     char idle[512];
     msec led_until;     /* mono: it last planned then; 0: never */
     msec trusted_since; /* mono: older details are of an earlier time as planner: VMs have moved */
+    msec yield_at;      /* mono: not before it is another one asked to plan */
     msec explain_at;    /* mono: when idle is to be made anew */
 };
 
@@ -270,6 +271,11 @@ void duty_hooks_clear(struct duty *d);
 void duty_tell_others(struct duty *d, struct step *s, const struct view *view,
                       const struct state *state);
 void duty_told_clear(struct duty *d);
+
+/* ---- duty_yield.c ---- */
+
+/* Where people empty this host another voter plans, if there is one that they do not empty. */
+void duty_yield(struct duty *d, struct step *s, const struct view *view, const struct state *state);
 
 /* ---- duty_drive.c ---- */
 

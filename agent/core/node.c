@@ -455,6 +455,9 @@ static void dispatch(struct node *node, struct step *s, const struct event *even
     case EVENT_CHANGED:
         node->observe_at = MIN(node->observe_at, s->now.mono + CHANGED_DELAY_MS);
         break;
+    case EVENT_RESIGN:
+        duty_resign(node->duty, s, node->view, node->state);
+        break;
     case EVENT_LEAVE:
         membership_leave(node->membership, s);
         break;

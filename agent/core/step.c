@@ -169,6 +169,11 @@ void effect_dial(struct step *s, enum effect_kind kind, const char *key)
     effect_add(s, kind, key);
 }
 
+void effect_yield(struct step *s, const char *host)
+{
+    effect_add(s, EFFECT_YIELD, host);
+}
+
 static void add_line(struct step *s, enum effect_kind kind, const char *fmt, va_list ap)
 {
     char line[512];

@@ -102,6 +102,7 @@ enum effect_kind {
     EFFECT_DIAL,     /* keep a link to an address */
     EFFECT_UNDIAL,   /* not any more; a link that stands stays */
     EFFECT_CLOSE,    /* the link to a host */
+    EFFECT_YIELD,    /* planning is handed over to a voter, if it can take it */
     EFFECT_NOTICE,   /* for the log that people read */
     EFFECT_TRACE,    /* what happened, for the debug log and the tests' oracle */
 };
@@ -109,8 +110,8 @@ enum effect_kind {
 struct effect {
     enum effect_kind kind;
     uint64_t token; /* PROPOSE, JOB, EVALUATE, ANSWER */
-    char *key;      /* JOURNAL key; SEND, CLOSE host; DIAL, UNDIAL address; SNAPSHOT digest; NOTICE,
-                       TRACE line */
+    char *key;      /* JOURNAL key; SEND, CLOSE, YIELD host; DIAL, UNDIAL address; SNAPSHOT digest;
+                       NOTICE, TRACE line */
     uint8_t *data;  /* JOURNAL, SEND, PROPOSE packed bytes; SNAPSHOT, ANSWER, text */
     size_t len;
     unsigned status;               /* ANSWER: HTTP status */
@@ -179,6 +180,7 @@ uint64_t effect_job(struct step *s, enum owner owner, struct hv_job *job); /* ta
 uint64_t effect_evaluate(struct step *s, enum owner owner, struct evaluation *e);  /* takes e */
 void effect_answer(struct step *s, uint64_t token, unsigned status, json_t *body); /* takes body */
 void effect_dial(struct step *s, enum effect_kind kind, const char *key); /* DIAL, UNDIAL, CLOSE */
+void effect_yield(struct step *s, const char *host);
 void effect_notice(struct step *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void effect_trace(struct step *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void effects_clear(struct effects *effects);
@@ -203,7 +205,8 @@ enum event_kind {
     EVENT_EVALUATED, /* token, err, evaluated */
     EVENT_API,       /* token, call: from this agent's own API */
     EVENT_CHANGED,   /* something changed at the hypervisor: observe soon */
-    EVENT_LEAVE,     /* this agent will stop: say goodbye */
+    EVENT_RESIGN,    /* this agent will stop: let another voter plan, if it is the planner */
+    EVENT_LEAVE,     /* it stops now: say goodbye */
 };
 
 /* The worker's answer. With neither body nor error: nothing to do, and why. */

@@ -36,6 +36,7 @@
 #include "tls/file.h"
 
 #define TICK_MS 100         /* the node is ticked at multiples of it, when something is due */
+#define RESIGN_LOOK_MS 10   /* a handing over takes a few milliseconds */
 #define LEAVE_MS 100        /* what was handed to ZeroMQ is in the kernel by then */
 #define TRIM_AFTER_MS 10000 /* by then the first observation, links and an election are over */
 #define TRIM_EVERY_MS 60000 /* what bursts (links, plans, callers) left free goes back */
@@ -291,15 +292,38 @@ static void left(uv_timer_t *timer)
     stop(timer->data);
 }
 
+static bool plans(const struct agent *a)
+{
+    struct consensus_status status = {0};
+    if (a->consensus != NULL)
+        consensus_status(a->consensus, &status);
+    return status.leader;
+}
+
+/* Who plans hands over first: the others would have to miss it, and then to vote. Longer than
+ * consensus_transfer tries it is not waited for. */
+static void resigned(uv_timer_t *timer)
+{
+    struct agent *a = timer->data;
+    if (plans(a) && (msec)uv_now(&a->loop) < a->resign_by)
+        return;
+    agent_step(a, &(struct event){.kind = EVENT_LEAVE});
+    uv_timer_start(&a->left, left, LEAVE_MS, 0);
+}
+
 static void leave(struct agent *a)
 {
     if (a->leaving)
         return;
     a->leaving = true;
-    agent_step(a, &(struct event){.kind = EVENT_LEAVE});
+    a->resign_by = (msec)uv_now(&a->loop);
     uv_timer_init(&a->loop, &a->left);
     a->left.data = a;
-    uv_timer_start(&a->left, left, LEAVE_MS, 0);
+    if (plans(a) && a->config->n_raft_voters > 1) {
+        a->resign_by += a->config->raft_election_timeout_ms;
+        agent_step(a, &(struct event){.kind = EVENT_RESIGN});
+    }
+    uv_timer_start(&a->left, resigned, 0, RESIGN_LOOK_MS);
 }
 
 static void on_signal(uv_signal_t *handle, int number)

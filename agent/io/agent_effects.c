@@ -107,6 +107,14 @@ static void do_evaluate(void *arg, struct effect *e)
     evaluator_run(a->evaluator, e->token, TAKE_PTR(e->evaluation));
 }
 
+static void do_yield(void *arg, const char *host)
+{
+    struct agent *a = arg;
+    struct err err = {0};
+    if (a->consensus != NULL && consensus_transfer(a->consensus, host, &err) < 0)
+        log_debug("planning is not handed over to %s: %s", host, err.msg);
+}
+
 static void do_notice(void *arg, const char *line)
 {
     (void)arg;
@@ -162,6 +170,7 @@ void agent_open_performer(struct agent *a)
         .answer = do_answer,
         .job = do_job,
         .evaluate = do_evaluate,
+        .yield = do_yield,
         .notice = do_notice,
         .trace = do_trace,
         .audited = do_audited,

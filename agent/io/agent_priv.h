@@ -14,6 +14,7 @@ struct agent {
     uv_loop_t loop;
     uv_timer_t tick, trim, left;
     msec began, tick_at; /* mono: of the loop's clock; when the tick is set to */
+    msec resign_by;      /* mono: told to stop, it waits until then for another planner */
     uv_signal_t on_term, on_int, on_hup;
     uint64_t incarnation;
     char *store_path;

@@ -87,7 +87,9 @@ struct world {
     bool checker_refuses;
     unsigned agreement; /* what the policies ask for */
     msec hold;
-    struct buf audit; /* "event event ..." of the leaders */
+    struct buf audit;          /* "event event ..." of the leaders */
+    char yielded[HV_NAME_MAX]; /* whom a planner asked last to plan */
+    unsigned n_yielded;
     unsigned starts;
     char *asked; /* the hooks' last questions; owned ... */
     unsigned n_asked;

@@ -162,6 +162,9 @@ static void perform(struct world *w, int v, struct effects *out)
             w->n_asked++;
             m.kind = M_ASKED;
             post(w, m, true);
+        } else if (e->kind == EFFECT_YIELD) {
+            snprintf(w->yielded, sizeof w->yielded, "%s", e->key);
+            w->n_yielded++;
         } else if (e->kind == EFFECT_AUDIT) {
             perform_audit(w, e->record);
         } else if (e->kind == EFFECT_TRACE && getenv("SKEIN_TRACE") != NULL) {

@@ -153,6 +153,9 @@ static void hand_out(struct sim *s, struct sim_host *h, struct effect *e)
     case EFFECT_EVALUATE:
         plans_evaluate(s, h, e->token, TAKE_PTR(e->evaluation));
         break;
+    case EFFECT_YIELD:
+        agreement_yield(s, h, e->key);
+        break;
     case EFFECT_DIAL: /* everybody is linked with everybody who can be reached */
     case EFFECT_UNDIAL:
     case EFFECT_CLOSE:

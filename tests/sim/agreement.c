@@ -332,6 +332,32 @@ static void elect(struct sim *s, int winner)
     spread(s);
 }
 
+/* The successor asks for votes, if it has all that is committed; who follows the old planner gives
+ * it one all the same. */
+static void hand_over(struct sim *s, struct later *l)
+{
+    const struct agreement *a = &s->agreement;
+    int to = (int)l->a;
+    size_t willing = 0;
+    for (int i = 0; i < s->n_voters; i++)
+        willing += agent_reachable(s, to, i) && s->hosts[i].frozen_until <= s->now &&
+                   s->hosts[i].on_disk <= s->hosts[to].on_disk;
+    if (!leads(s, &s->hosts[l->host]) || a->n_pending > 0 || s->hosts[to].node == NULL ||
+        s->hosts[to].on_disk != a->n_log || willing < majority(s))
+        return;
+    s->counts->handovers++;
+    elect(s, to);
+}
+
+void agreement_yield(struct sim *s, struct sim_host *h, const char *to)
+{
+    int index = sim_host_index(s, to);
+    if (index < 0 || index >= s->n_voters || index == h->index)
+        sim_fail(s, "%s hands planning over to %s", h->name, to);
+    else if (leads(s, h))
+        sim_later(s, sim_between(s, 1, ELECTION_MS), h->index, hand_over)->a = (uint64_t)index;
+}
+
 void agreement_tick(struct sim *s)
 {
     struct agreement *a = &s->agreement;

@@ -198,6 +198,7 @@ struct sim_rates { /* in 100000 a tick of 100 ms, for the whole cluster */
     X(frames)                                                                                      \
     X(crashes)                                                                                     \
     X(elections)                                                                                   \
+    X(handovers)                                                                                   \
     X(plans)                                                                                       \
     X(approvals)                                                                                   \
     X(permits)                                                                                     \
@@ -353,6 +354,7 @@ struct moment agent_time(const struct sim *s, const struct sim_host *h);
 
 void agreement_tick(struct sim *s); /* every 100 ms */
 void agreement_propose(struct sim *s, struct sim_host *h, const struct effect *e);
+void agreement_yield(struct sim *s, struct sim_host *h, const char *to);
 void agreement_agent_down(struct sim *s, struct sim_host *h);
 void agreement_agent_up(struct sim *s, struct sim_host *h); /* restores its state */
 void agreement_done(struct sim *s);

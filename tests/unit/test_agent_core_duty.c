@@ -681,6 +681,51 @@ static void the_leader_changes_at_every_point(void **state)
     }
 }
 
+static void order(struct world *w, const char *verb, const char *host)
+{
+    say(w, "olga", TRUST_OPERATOR, json_pack("{s:s, s:[s]}", "type", verb, "hosts", host));
+}
+
+static void an_emptied_planner_hands_over(void **state)
+{
+    (void)state;
+    WITH_WORLD(40);
+    order(&w, "drain", "hv3");
+    order(&w, "cordon", "hv2");
+    world_run(&w, 30000);
+    assert_int_equal(w.n_yielded, 0);
+    order(&w, "drain", "hv1");
+    world_run(&w, 1000);
+    assert_string_equal(w.yielded, "hv2"); /* takes nothing, but stays */
+    assert_non_null(strstr(w.audit.data, "planner.yielded"));
+    world_run(&w, 5000); /* it did not take it: not asked all the time, but again */
+    assert_int_equal(w.n_yielded, 1);
+    world_run(&w, 10000);
+    assert_int_equal(w.n_yielded, 2);
+    elect(&w, 1);
+    world_run(&w, 30000);
+    assert_int_equal(w.n_yielded, 2);
+    order(&w, "restore", "hv1");
+    order(&w, "maintenance", "hv2");
+    world_run(&w, 1000);
+    assert_string_equal(w.yielded, "hv1"); /* restored */
+}
+
+static void nobody_is_asked_to_plan_who_is_away_or_emptied(void **state)
+{
+    (void)state;
+    WITH_WORLD(41);
+    w.host_up[1] = false;
+    order(&w, "drain", "hv3");
+    order(&w, "drain", "hv1");
+    world_run(&w, 30000);
+    assert_int_equal(w.n_yielded, 0);
+    WITH_STEP(&w, 0, duty_resign(me->d, s, me->view, me->st)); /* better one that is emptied */
+    assert_string_equal(w.yielded, "hv3");
+    WITH_STEP(&w, 1, duty_resign(me->d, s, me->view, me->st)); /* does not plan */
+    assert_int_equal(w.n_yielded, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -720,6 +765,8 @@ int main(void)
         cmocka_unit_test(strangers_reports_are_refused),
         cmocka_unit_test(progress_is_kept_while_it_runs),
         cmocka_unit_test(the_leader_changes_at_every_point),
+        cmocka_unit_test(an_emptied_planner_hands_over),
+        cmocka_unit_test(nobody_is_asked_to_plan_who_is_away_or_emptied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
