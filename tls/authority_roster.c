@@ -112,13 +112,25 @@ int authority_put_roster(struct authority *a, const char *text, msec now, struct
     return rc;
 }
 
-static int check_admin(const struct authority *a, const struct identity *id, struct err *err)
+static int check_admin(const struct roster *roster, const struct identity *id, struct err *err)
 {
-    const struct roster_person *p = roster_by_key(a->roster, identity_key(id));
+    const struct roster_person *p = roster_by_key(roster, identity_key(id));
     if (p == NULL || (p->roles & ROLE_ADMIN) == 0)
         return err_set(err, ERR_DENIED, "%s is no admin of this roster",
                        p != NULL ? p->name : "the key's owner");
     return 0;
+}
+
+/* Signatures of admins of the roster in force count, and those of admins of the next. */
+static int check_signer(const struct authority *a, const char *next, const struct identity *id,
+                        struct err *err)
+{
+    _cleanup_(roster_freep) struct roster *waiting = NULL;
+    struct err unused;
+    int rc = roster_peek(next, strlen(next), &waiting, err);
+    if (rc < 0 || check_admin(waiting, id, &unused) == 0)
+        return rc;
+    return check_admin(a->roster, id, err);
 }
 
 int authority_roster_change(struct authority *a, const struct roster_change *change,
@@ -131,7 +143,7 @@ int authority_roster_change(struct authority *a, const struct roster_change *cha
     if ((rc = authority_roster_free(a, err)) < 0 ||
         (change->gates != NULL && (rc = gate_rules_read(change->gates, &rules, err)) < 0) ||
         (rc = authority_open_admin(a, by, &admin, err)) < 0 ||
-        (rc = check_admin(a, admin, err)) < 0 ||
+        (rc = check_admin(a->roster, admin, err)) < 0 ||
         (rc = authority_next_roster(a, change, admin, now, &text, err)) < 0)
         return rc;
     return authority_put_roster(a, text, now, err);
@@ -148,6 +160,7 @@ int authority_roster_sign(struct authority *a, const struct admin_request *by, m
                        path);
     if ((rc = file_read(path, ROSTER_MAX, &text, NULL, err)) < 0 ||
         (rc = authority_open_admin(a, by, &admin, err)) < 0 ||
+        (rc = check_signer(a, text, admin, err)) < 0 ||
         (rc = roster_cosign(text, strlen(text), admin, &both, err)) < 0)
         return rc;
     return authority_put_roster(a, both, now, err);

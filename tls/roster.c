@@ -380,6 +380,18 @@ static int check_succession(const struct roster *roster, const struct roster *pr
     return 0;
 }
 
+int roster_peek(const char *bytes, size_t len, struct roster **ret, struct err *err)
+{
+    _cleanup_json_ json_t *doc = NULL;
+    _cleanup_(roster_freep) struct roster *roster = xcalloc(1, sizeof *roster);
+    int rc;
+    if ((rc = parse_document(bytes, len, &doc, err)) < 0 ||
+        (rc = parse_body(json_object_get(doc, "body"), roster, err)) < 0)
+        return rc;
+    *ret = TAKE_PTR(roster);
+    return 0;
+}
+
 int roster_verify(const char *bytes, size_t len, const struct anchor *people,
                   const struct cluster *cluster, const struct roster *previous, msec now,
                   struct roster **ret, struct err *err)

@@ -298,6 +298,7 @@ static void roster_changes_by_its_threshold(void **state)
            "cert issue --directory @/ro --person eve --roles viewer --admin ann "
            "--out @/eve",
            0, "roster version 3");
+    expect(cmd_init, "init --cluster dc1 --directory @/wh --admin who", 0, "its admin is who");
     write_file("gates.json", "[{\"name\":\"two\",\"approvers\":2}]");
     write_file("wrong.json", "[{\"name\":\"two\",\"aprovers\":2}]");
     expect(cmd_roster, "roster set --directory @/ro --admin ann --gates @/wrong.json", 1,
@@ -319,7 +320,10 @@ static void roster_changes_by_its_threshold(void **state)
     expect(cmd_roster, "roster sign --directory @/ro --admin bob", 1, "error: ");
     expect(cmd_roster, "roster set --directory @/ro --admin bob --remove eve", 0,
            "lacks signatures");
-    expect(cmd_roster, "roster sign --directory @/ro --key @/eve/eve.key", 0, "lacks signatures");
+    expect(cmd_roster, "roster sign --directory @/ro --key @/eve/eve.key", 1,
+           "error: DENIED: eve is no admin");
+    expect(cmd_roster, "roster sign --directory @/ro --key @/wh/people/who.key", 1,
+           "error: DENIED: the key's owner is no admin");
     assert_int_equal(version(), 5);
     expect(cmd_roster, "roster sign --directory @/ro --admin ann", 0, "is the new version");
     _cleanup_json_ json_t *after = shown();
