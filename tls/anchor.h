@@ -44,5 +44,6 @@ int anchor_verify(const struct anchor *anchor, const gnutls_x509_crt_t *chain, u
 
 /* SHA-256 of a certificate's SubjectPublicKeyInfo, in hex. */
 int spki_digest(gnutls_x509_crt_t crt, char ret[HASH_HEX_SIZE], struct err *err);
+int spki_digest_of_file(const char *path, char ret[HASH_HEX_SIZE], struct err *err);
 
 #endif

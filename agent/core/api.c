@@ -272,6 +272,9 @@ static const struct route {
      API_POLICY(SHADOW) | API_POLICY(PROMOTE) | API_POLICY(REVERT)},
     {"GET", "/v1/rules", PLANNER, api_show_rules, 0},
     {"POST", "/v1/rules", PLANNER, NULL, API_RULE(ADD) | API_RULE(REMOVE)},
+    {"GET", "/v1/tokens", PLANNER, api_show_tokens, 0},
+    {"POST", "/v1/tokens", PLANNER, NULL, API_TOKEN(CREATE) | API_TOKEN(REVOKE)},
+    {"POST", "/v1/tokens/use", PLANNER, NULL, 0},
     {"GET", "/v1/report", PLANNER, api_show_report, 0},
     {"GET", "/v1/audit", SHELL, NULL, 0},
     {"GET", "/v1/audit/verify", SHELL, NULL, 0},
@@ -416,6 +419,8 @@ static void serve(struct api *api, struct api_context *c, const struct caller *c
             return;
         if (route->verbs != 0)
             api_command(api, c, caller, &r, route->verbs);
+        else if (route->show == NULL)
+            api_token_use(api, c, caller, &r);
         else if (route->place == HERE)
             read_here(api, c, caller, &r, route);
         else

@@ -5,13 +5,14 @@
 #include "agent/core/plan.h"
 #include "proto/canon.h"
 
-/* What was signed: about a plan, an order of hosts, VMs or the whole, about a policy or a rule. */
+/* What was signed: about a plan, an order of hosts, VMs or the whole, a policy, a rule, a token. */
 struct signed_command {
-    enum { ABOUT_PLAN, ABOUT_ORDER, ABOUT_POLICY, ABOUT_RULE } about;
+    enum { ABOUT_PLAN, ABOUT_ORDER, ABOUT_POLICY, ABOUT_RULE, ABOUT_TOKEN } about;
     struct gate_vote vote;
     struct admin_command order;
     struct library_command policy;
     struct rulebook_command rule;
+    struct tokens_command token;
 };
 
 static void signed_free(struct signed_command *w)
@@ -33,6 +34,8 @@ static const char *person_of(const struct signed_command *w)
         return w->policy.person;
     case ABOUT_RULE:
         return w->rule.person;
+    case ABOUT_TOKEN:
+        return w->token.person;
     case ABOUT_PLAN:
         break;
     }
@@ -51,6 +54,9 @@ static const char *verb_of(const struct signed_command *w, unsigned *ret_bit)
     case ABOUT_RULE:
         *ret_bit = API_BIT(API_RULES, w->rule.verb);
         return rulebook_verb_name(w->rule.verb);
+    case ABOUT_TOKEN:
+        *ret_bit = API_BIT(API_TOKENS, w->token.verb);
+        return tokens_verb_name(w->token.verb);
     case ABOUT_PLAN:
         break;
     }
@@ -98,6 +104,10 @@ static int read_command(const struct trust_command *command, struct signed_comma
     if (rulebook_is_verb(type)) {
         ret->about = ABOUT_RULE;
         return rulebook_read(command, &ret->rule, err);
+    }
+    if (tokens_is_verb(type)) {
+        ret->about = ABOUT_TOKEN;
+        return tokens_read(command, &ret->token, err);
     }
     return gate_command(command, &ret->vote, err);
 }
@@ -200,6 +210,7 @@ static int check(const struct api_context *c, const struct signed_command *w, st
     case ABOUT_RULE:
         return check_rule(c, &w->rule, err);
     case ABOUT_POLICY:
+    case ABOUT_TOKEN:
         break;
     }
     return 0;
@@ -233,6 +244,12 @@ static json_t *rule_answer(const struct rulebook_command *c)
                      "rule", c->name);
 }
 
+static json_t *token_answer(const struct tokens_command *c)
+{
+    return json_pack("{s:s, s:s, s:s}", "order", tokens_verb_name(c->verb), "person", c->person,
+                     "token", c->id);
+}
+
 /* What is answered when it was applied; NULL: what became of the plan. */
 static json_t *answer_of(const struct signed_command *w)
 {
@@ -243,6 +260,8 @@ static json_t *answer_of(const struct signed_command *w)
         return policy_answer(&w->policy);
     case ABOUT_RULE:
         return rule_answer(&w->rule);
+    case ABOUT_TOKEN:
+        return token_answer(&w->token);
     case ABOUT_PLAN:
         break;
     }

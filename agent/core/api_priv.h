@@ -11,6 +11,7 @@
 #include "agent/core/gate.h"
 #include "agent/core/library.h"
 #include "agent/core/rulebook.h"
+#include "agent/core/tokens.h"
 
 /* ---- calls that wait: api.c ---- */
 
@@ -81,7 +82,8 @@ typedef int api_show(const struct api_context *c, const struct api_request *r, j
                      struct err *err);
 api_show api_show_status, api_show_hosts, api_show_vms, api_show_snapshot, api_show_plans,
     api_show_plan, api_show_plan_report, api_show_report, api_show_maintenance, api_show_orders,
-    api_show_freezes, api_show_holds, api_show_policies, api_show_policy, api_show_rules;
+    api_show_freezes, api_show_holds, api_show_policies, api_show_policy, api_show_rules,
+    api_show_tokens;
 
 /* To the planner; it is answered when that has answered. */
 int api_hand_on(struct api *api, struct api_context *c, const struct caller *caller,
@@ -89,12 +91,15 @@ int api_hand_on(struct api *api, struct api_context *c, const struct caller *cal
 
 /* ---- api_command.c ---- */
 
-/* Signed commands that belong to a path, as a set. */
-enum { API_VERBS = 0, API_ORDERS = 16, API_RULES = 26, API_POLICIES = 28 }; /* first bits */
+/* Signed commands that belong to a path, as a set; these are their first bits. */
+enum { API_VERBS = 0, API_TOKENS = 13, API_ORDERS = 16, API_RULES = 26, API_POLICIES = 28 };
+
+_Static_assert((int)GATE_DRILL < (int)API_TOKENS, "a bit for each");
 
 #define API_BIT(first, verb) (1u << ((unsigned)(first) + (unsigned)(verb)))
 #define API_VERB(v) API_BIT(API_VERBS, GATE_##v)
 #define API_ORDER(v) API_BIT(API_ORDERS, ADMIN_##v)
+#define API_TOKEN(v) API_BIT(API_TOKENS, TOKENS_##v)
 #define API_RULE(v) API_BIT(API_RULES, RULEBOOK_##v)
 #define API_POLICY(v) API_BIT(API_POLICIES, LIBRARY_##v)
 
@@ -102,6 +107,13 @@ void api_command(struct api *api, struct api_context *c, const struct caller *ca
                  const struct api_request *r, unsigned verbs);
 /* True when the request has its answer, which was given. */
 bool api_answer_request(struct api_context *c, const struct call *call);
+
+/* ---- api_tokens.c ---- */
+
+/* An agent that is about to issue certificates spends a token: {"proof", "request"}. The answer is
+ * the token, with what an admin signed. Nobody signs this: the proof speaks for itself. */
+void api_token_use(struct api *api, struct api_context *c, const struct caller *caller,
+                   const struct api_request *r);
 
 /* ---- api_show.c, api_status.c ---- */
 

@@ -570,6 +570,11 @@ void duty_applied(struct duty *d, struct step *s, const struct state *state,
                      "{s:s, s:s, s:s}", "who", change->who, "rule", change->about, "reason",
                      change->reason);
         break;
+    case STATE_TOKEN:
+        effect_audit(s, tokens_event(change->token), "{s:s, s:s, s:s, s:s*}", "who", change->who,
+                     "token", change->digest, "of", change->about, "reason",
+                     change->token != TOKENS_USE ? change->reason : NULL);
+        break;
     case STATE_ROOTS:
         effect_audit(s, "roots.agreed", "{s:s}", "roots", change->about);
         break;

@@ -9,6 +9,7 @@ struct state *state_new(const struct node_conf *conf)
     st->admin = admin_new(votes ? NULL : conf->host);
     st->library = library_new();
     st->rulebook = rulebook_new();
+    st->tokens = tokens_new();
     return st;
 }
 
@@ -34,6 +35,7 @@ static void clear(struct state *st)
     admin_free(st->admin);
     library_free(st->library);
     rulebook_free(st->rulebook);
+    tokens_free(st->tokens);
 }
 
 void state_free(struct state *st)
@@ -149,6 +151,11 @@ const struct rulebook *state_rulebook(const struct state *st)
     return st->rulebook;
 }
 
+const struct tokens *state_tokens(const struct state *st)
+{
+    return st->tokens;
+}
+
 void state_learn(struct state *st, const Skein__Bulletin *bulletin, msec wall)
 {
     admin_learn(st->admin, bulletin, st->conf->trust, st->conf->cluster_uuid, wall);
@@ -226,6 +233,8 @@ static int apply(struct state *st, const Skein__Entry *entry, struct err *err)
         return state_apply_roots(st, entry->roots, err);
     case SKEIN__ENTRY__KIND_POLICY:
         return apply_policy(st, entry->policy, err);
+    case SKEIN__ENTRY__KIND_TOKEN_USE:
+        return state_apply_token_use(st, entry->token_use, err);
     case SKEIN__ENTRY__KIND_HEAD:
         return state_apply_head(st, entry->head, err);
     case SKEIN__ENTRY__KIND__NOT_SET:

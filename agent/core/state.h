@@ -16,6 +16,7 @@
 #include "agent/core/plan.h"
 #include "agent/core/rulebook.h"
 #include "agent/core/step.h"
+#include "agent/core/tokens.h"
 #include "proto/err.h"
 #include "proto/skein.pb-c.h"
 
@@ -41,6 +42,7 @@ enum state_change_kind {
     STATE_HEAD,    /* of a host's audit log */
     STATE_POLICY,  /* a policy came or changed its stage: about; policy, unless from a file */
     STATE_RULE,    /* a person gave a rule or took one back: about, its name; rule */
+    STATE_TOKEN,   /* a token was given, taken back or used: about, its host; token; digest */
     STATE_ROOTS,   /* roots, revocations or roster: about */
     STATE_REFUSED,
 };
@@ -59,6 +61,7 @@ struct state_change {
     enum admin_verb admin;           /* ADMIN */
     enum library_verb policy;        /* POLICY with command */
     enum rulebook_verb rule;         /* RULE */
+    enum tokens_verb token;          /* TOKEN */
     char about[512];                 /* ADMIN: hosts, the VM, or until when; POLICY: its name ... */
     char digest[HASH_HEX_SIZE];      /* ... and the version */
     char reason[COMMAND_REASON_MAX]; /* ADMIN */
@@ -97,6 +100,8 @@ int state_confirm(const struct state *st, const Skein__Permit *permit, msec wall
 const struct library *state_library(const struct state *st);
 /* The rules that people gave; never NULL. */
 const struct rulebook *state_rulebook(const struct state *st);
+/* The tokens by which hosts may join; never NULL. */
+const struct tokens *state_tokens(const struct state *st);
 /* What people have ordered of hosts, VMs and the whole; never NULL. */
 const struct admin *state_admin(const struct state *st);
 /* On an agent that does not vote: what the planner tells it of these orders; as admin_learn. */

@@ -46,6 +46,7 @@ Skein__StateImage *state_image(const struct state *st)
     admin_image(st->admin, m);
     library_image(st->library, m);
     rulebook_image(st->rulebook, m);
+    tokens_image(st->tokens, m);
     m->orders = xcalloc(st->n_orders, sizeof(Skein__Vote *));
     for (size_t i = 0; i < st->n_orders; i++)
         m->orders[m->n_orders++] = (Skein__Vote *)codec_copy(&st->orders[i]->base);
@@ -151,7 +152,8 @@ int state_restore(struct state *st, const Skein__StateImage *image, struct err *
             return err_wrap(err, "state image: plans[%zu]", i);
     if (restore_rest(fresh, image, err) < 0 || admin_restore(fresh->admin, image, err) < 0 ||
         library_restore(fresh->library, image, err) < 0 ||
-        rulebook_restore(fresh->rulebook, image, err) < 0)
+        rulebook_restore(fresh->rulebook, image, err) < 0 ||
+        tokens_restore(fresh->tokens, image, err) < 0)
         return err_wrap(err, "state image");
     struct state old = *st;
     *st = *fresh;

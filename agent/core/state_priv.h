@@ -22,6 +22,7 @@ struct state {
     struct admin *admin;       /* owned */
     struct library *library;   /* owned */
     struct rulebook *rulebook; /* owned */
+    struct tokens *tokens;     /* owned */
     Skein__AuditHead **heads;  /* sorted by host */
     size_t n_heads, cap_heads;
     Skein__Vote **orders; /* oldest first */
@@ -58,6 +59,7 @@ void state_set(struct state *st, struct plan *p, Skein__PlanState to, const char
 /* ---- state_votes.c ---- */
 
 int state_apply_envelope(struct state *st, const Skein__EnvelopePut *put, struct err *err);
+int state_apply_token_use(struct state *st, const Skein__TokenUse *use, struct err *err);
 int state_apply_close(struct state *st, const Skein__RequestClose *close, struct err *err);
 /* state_gate without a verdict. */
 int state_judge(const struct state *st, const struct plan *p, msec at, struct err *err);

@@ -426,6 +426,34 @@ static int apply_rule(struct state *st, const struct trust_command *t,
     return 0;
 }
 
+static int apply_token(struct state *st, const struct trust_command *t,
+                       const ProtobufCBinaryData *envelope, struct err *err)
+{
+    _cleanup_(freep) struct tokens_command *c = xcalloc(1, sizeof *c);
+    if (tokens_read(t, c, err) < 0 || check_unused(st, t, err) < 0 ||
+        tokens_apply(st->tokens, c, envelope, st->last.at, err) < 0)
+        return -(int)err->code;
+    st->last.kind = STATE_TOKEN;
+    st->last.token = c->verb;
+    set_text(st->last.about, sizeof st->last.about, tokens_find(st->tokens, c->id)->host);
+    set_text(st->last.digest, sizeof st->last.digest, c->id);
+    set_text(st->last.reason, sizeof st->last.reason, c->reason);
+    return 0;
+}
+
+int state_apply_token_use(struct state *st, const Skein__TokenUse *use, struct err *err)
+{
+    const Skein__Token *token;
+    if (tokens_use(st->tokens, use, st->last.at, &token, err) < 0)
+        return -(int)err->code;
+    st->last.kind = STATE_TOKEN;
+    st->last.token = TOKENS_USE;
+    set_text(st->last.about, sizeof st->last.about, token->host);
+    snprintf(st->last.digest, sizeof st->last.digest, "%.*s", TOKENS_ID_SIZE - 1, token->hash);
+    set_text(st->last.who, sizeof st->last.who, token->issuer);
+    return 0;
+}
+
 static int apply_command(struct state *st, const struct trust_command *c,
                          const ProtobufCBinaryData *envelope, struct err *err)
 {
@@ -436,6 +464,8 @@ static int apply_command(struct state *st, const struct trust_command *c,
         return apply_policy(st, c, envelope, err);
     if (rulebook_is_verb(type))
         return apply_rule(st, c, envelope, err);
+    if (tokens_is_verb(type))
+        return apply_token(st, c, envelope, err);
     return apply_plan_command(st, c, envelope, err);
 }
 

@@ -72,6 +72,7 @@ static const struct command commands[] = {
     {"support-bundle", "a plan's logs and figures, and a post-mortem form", cmd_support_bundle},
     {"order", "standing orders: list, add, remove", cmd_order},
     {"rule", "rules of which VMs go together, apart, where: list, add, remove", cmd_rule},
+    {"token", "what lets a new host join: list, create, revoke", cmd_token},
     {"events", "what happens in the fleet, as it happens (-f follows)", cmd_events},
     {"audit", "this host's audit log: list, verify, export, prove", cmd_audit},
     {"policy", "policies: check, test, backtest, list, shadow, promote...", cmd_policy},

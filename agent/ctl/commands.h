@@ -49,6 +49,7 @@ int cmd_report(int argc, char **argv);
 int cmd_support_bundle(int argc, char **argv);
 int cmd_order(int argc, char **argv);
 int cmd_rule(int argc, char **argv);
+int cmd_token(int argc, char **argv);
 int cmd_events(int argc, char **argv);
 int cmd_audit(int argc, char **argv);
 

@@ -92,6 +92,11 @@ const char *sign_name(const struct signer *signer)
     return signer->name;
 }
 
+const char *sign_cluster(const struct signer *signer)
+{
+    return signer->cluster.name;
+}
+
 int sign_post(const struct cli *cli, const struct signer *signer, json_t *command, const char *path,
               json_t **ret, struct err *err)
 {

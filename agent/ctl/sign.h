@@ -37,7 +37,8 @@ int sign_open(const struct cli *cli, const struct sign_args *args, struct signer
               struct err *err);
 void sign_close(struct signer *signer);
 DEFINE_CLEANUP(struct signer, sign_close)
-const char *sign_name(const struct signer *signer); /* as the certificate says it */
+const char *sign_name(const struct signer *signer);    /* as the certificate says it */
+const char *sign_cluster(const struct signer *signer); /* the name of the cluster it signs for */
 
 /* Adds the reason to command (a type with its fields; taken), signs and posts it. */
 int sign_post(const struct cli *cli, const struct signer *signer, json_t *command, const char *path,

@@ -287,6 +287,78 @@ static void test_migrate_too_slow(void **unused _unused_)
     world_free(w);
 }
 
+/* ---- tokens ---- */
+
+#define SECRET "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100"
+
+static void test_tokens(void **unused _unused_)
+{
+    struct world *w = world_new("hv1");
+    char proof[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
+    assert_true(token_proof(SECRET, proof) && token_hash(proof, hash));
+    _cleanup_(freep) char *create =
+        xasprintf("{\"person\":\"anna\",\"roles\":%u,\"nonce\":\"" NONCE "\",\"command\":{\"type\":"
+                  "\"token-create\",\"host\":\"hv9\",\"role\":\"agent\",\"hash\":\"%s\"}}",
+                  TRUST_ADMIN, hash);
+    _cleanup_(freep) char *use = xasprintf("{\"proof\":\"%s\",\"request\":\"%s\"}", proof, hash);
+    call(w, "POST", "/v1/tokens/use", NULL, use); /* there is none yet: nothing is proposed */
+    assert_null(find_effect(w, EFFECT_PROPOSE));
+    assert_refused(w, 404, "NOT_FOUND", "no such token");
+    assert_string_equal(text_at(find_effect(w, EFFECT_AUDIT)->record, "event"), "token.refused");
+    assert_refused_here(w, "/v1/rules", create, 400, "INVALID", "does not belong to");
+    call(w, "POST", "/v1/tokens", NULL, create);
+    commit_proposal(w);
+    _cleanup_json_ json_t *made = answered(w, 200);
+    assert_memory_equal(text_at(made, "token"), hash, 12);
+    call(w, "POST", "/v1/tokens/use", NULL, "{\"proof\":\"x\"}");
+    assert_refused(w, 400, "INVALID", "wants proof and request");
+    call(w, "POST", "/v1/tokens/use", NULL, use);
+    assert_null(find_effect(w, EFFECT_ANSWER)); /* not before it is committed */
+    commit_proposal(w);
+    _cleanup_json_ json_t *used = answered(w, 200);
+    assert_string_equal(text_at(used, "hash"), hash);
+    assert_string_equal(text_at(used, "envelope"), create);
+    call(w, "POST", "/v1/tokens/use", NULL, use);
+    assert_refused(w, 409, "CONFLICT", "used already");
+    call(w, "GET", "/v1/tokens", NULL, NULL);
+    _cleanup_json_ json_t *list = answered(w, 200);
+    assert_string_equal(text_at(list, "tokens.0.status"), "used");
+    assert_string_equal(text_at(list, "tokens.0.used.issuer"), "hv1");
+    assert_string_equal(text_at(list, "tokens.0.created.person"), "anna");
+    _cleanup_(freep) char *shown = json_dumps(list, 0);
+    assert_null(strstr(shown, proof));
+    world_free(w);
+}
+
+/* Two joiners at once: both are proposed before either is committed. */
+static void test_a_token_used_twice_at_once(void **unused _unused_)
+{
+    struct world *w = world_new("hv1");
+    char proof[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
+    assert_true(token_proof(SECRET, proof) && token_hash(proof, hash));
+    _cleanup_(freep) char *create =
+        xasprintf("{\"person\":\"anna\",\"roles\":%u,\"nonce\":\"" NONCE "\",\"command\":{\"type\":"
+                  "\"token-create\",\"host\":\"hv9\",\"role\":\"agent\",\"hash\":\"%s\"}}",
+                  TRUST_ADMIN, hash);
+    _cleanup_(freep) char *use = xasprintf("{\"proof\":\"%s\",\"request\":\"%s\"}", proof, hash);
+    call(w, "POST", "/v1/tokens", NULL, create);
+    commit_proposal(w);
+    struct effects first = {0};
+    call(w, "POST", "/v1/tokens/use", NULL, use);
+    first = w->out;
+    w->out = (struct effects){0};
+    call(w, "POST", "/v1/tokens/use", NULL, use);
+    struct effects second = w->out;
+    w->out = first;
+    commit_proposal(w);
+    json_decref(answered(w, 200));
+    effects_clear(&w->out);
+    w->out = second;
+    commit_proposal(w);
+    assert_refused(w, 409, "CONFLICT", "used already");
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +368,8 @@ int main(void)
         cmocka_unit_test(test_plans),
         cmocka_unit_test(test_progress_of_a_running_move),
         cmocka_unit_test(test_wrong_paths),
+        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_a_token_used_twice_at_once),
         cmocka_unit_test(test_approve),
         cmocka_unit_test(test_refused_commands),
         cmocka_unit_test(test_other_digest),

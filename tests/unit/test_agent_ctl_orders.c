@@ -2,6 +2,7 @@
 #include "tests/unit/canned_agent.h"
 
 #include "agent/ctl/duration.h"
+#include "proto/token.h"
 
 #define UUID_WEB "0f5b9a70-1f7c-4c1e-9c8b-3d1b6a2e4f01"
 #define UUID_BIG "0f5b9a70-1f7c-4c1e-9c8b-3d1b6a2e4f02"
@@ -271,6 +272,46 @@ static void test_rules(void **unused _unused_)
     assert_says("web1, " UUID_BIG " : hv1");
 }
 
+static void test_tokens(void **unused _unused_)
+{
+    struct token token;
+    struct err err = {0};
+    char root[HASH_HEX_SIZE], proof[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
+    _cleanup_(freep) char *pem = pki_crt_pem(world.machines.crt);
+    write_text(&world, "root.pem", pem);
+    can_status();
+    answer_with("POST", "/v1/tokens", 200, "{\"order\":\"token-create\",\"token\":\"0123\"}");
+    assert_int_equal(skein("token create --key @olga.key --root @root.pem --host hv9 --role agent "
+                           "--dns hv9,hv9.lab --ip 10.0.0.9 --lifetime 60 -o json"),
+                     0);
+    _cleanup_json_ json_t *said = json_loads(printed, 0, NULL);
+    _cleanup_json_ json_t *command = posted_command("olga");
+    assert_ok(token_parse(text_at(said, "token"), &token, &err), &err);
+    assert_ok(spki_digest(world.machines.crt, root, &err), &err);
+    assert_string_equal(token.cluster, world.cluster.name);
+    assert_string_equal(token.root, root);
+    assert_true(token_proof(token.secret, proof) && token_hash(proof, hash));
+    assert_string_equal(text_at(command, "hash"), hash);
+    assert_string_equal(text_at(command, "host"), "hv9");
+    assert_string_equal(text_at(command, "role"), "agent");
+    assert_int_equal(json_array_size(json_object_get(command, "dns")), 2);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(command, "addresses"), 0)),
+                        "10.0.0.9");
+    expect_error("token create --key @olga.key --root @root.pem", 2, "--host is missing");
+    expect_error("token create --key @olga.key --root @none.pem --host hv9", 1, "--root");
+    expect_error("token create --host hv9 --root @root.pem", 2, "--key (or SKEIN_KEY) is missing");
+    answer_with("POST", "/v1/tokens", 200, "{\"order\":\"token-revoke\"}");
+    expect("token revoke --key @olga.key 0123456789ab", 0, "", "");
+    _cleanup_json_ json_t *back = posted_command("olga");
+    assert_string_equal(text_at(back, "token"), "0123456789ab");
+    answer_with("GET", "/v1/tokens", 200,
+                "{\"tokens\":[{\"id\":\"0123456789ab\",\"host\":\"hv9\",\"role\":\"agent\","
+                "\"status\":\"open\",\"until\":\"2026-11-22T01:30:00Z\","
+                "\"created\":{\"person\":\"olga\"}}]}");
+    assert_int_equal(skein("token list"), 0);
+    assert_says("0123456789ab");
+}
+
 #define TEST(f) cmocka_unit_test_teardown(f, forget)
 
 int main(void)
@@ -285,6 +326,7 @@ int main(void)
         TEST(test_hold),
         TEST(test_rollback),
         TEST(test_rules),
+        TEST(test_tokens),
         TEST(test_durations),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

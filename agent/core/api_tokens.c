@@ -1,0 +1,113 @@
+/* api_tokens.c - the tokens by which hosts may join: shown, and spent. */
+#include "agent/core/api_priv.h"
+#include "proto/canon.h"
+
+static json_t *vote_json(const Skein__Vote *v)
+{
+    char at[TIME_TEXT_SIZE];
+    time_format((msec)v->at_ms, at);
+    return json_pack("{s:s, s:s, s:o}", "person", v->person, "at", at, "reason",
+                     api_text(v->reason != NULL ? v->reason : ""));
+}
+
+/* Without its hash: that would do no harm, and is of no use. */
+static json_t *token_json(const Skein__Token *token, msec wall)
+{
+    char until[TIME_TEXT_SIZE], used[TIME_TEXT_SIZE];
+    time_format((msec)token->vote->expires_at_ms, until);
+    json_t *o =
+        json_pack("{s:s%, s:s, s:s, s:s, s:s, s:o}", "id", token->hash,
+                  (size_t)(TOKENS_ID_SIZE - 1), "host", token->host, "role", token->role, "until",
+                  until, "status", tokens_status(token, wall), "created", vote_json(token->vote));
+    if (token->revoked != NULL)
+        json_object_set_new(o, "revoked", vote_json(token->revoked));
+    if (token->has_used_at_ms) {
+        time_format((msec)token->used_at_ms, used);
+        json_object_set_new(o, "used",
+                            json_pack("{s:s, s:s, s:s}", "at", used, "issuer", token->issuer,
+                                      "request", token->request));
+    }
+    return o;
+}
+
+int api_show_tokens(const struct api_context *c, const struct api_request *r, json_t **ret,
+                    struct err *err)
+{
+    (void)r, (void)err;
+    Skein__Token *const *tokens;
+    size_t n = tokens_all(state_tokens(c->state), &tokens);
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, token_json(tokens[i], c->step->now.wall));
+    *ret = json_pack("{s:o}", "tokens", list);
+    return 0;
+}
+
+/* ---- spending one ---- */
+
+static bool is_digest(const json_t *text)
+{
+    const char *s = json_string_value(text);
+    return s != NULL && strlen(s) == HASH_HEX_SIZE - 1 &&
+           strspn(s, "0123456789abcdef") == HASH_HEX_SIZE - 1;
+}
+
+static int read_use(const struct api_request *r, json_t **ret, struct err *err)
+{
+    _cleanup_json_ json_t *doc =
+        json_loadb((const char *)r->body, r->body_len, JSON_REJECT_DUPLICATES, NULL);
+    if (!is_digest(json_object_get(doc, "proof")) || !is_digest(json_object_get(doc, "request")))
+        return err_set(err, ERR_INVALID, "wants proof and request, of 64 hexadecimal digits each");
+    *ret = TAKE_PTR(doc);
+    return 0;
+}
+
+static void refuse(struct api_context *c, const struct caller *caller, const struct err *err)
+{
+    effect_audit(c->step, "token.refused", "{s:s, s:o, s:s}", "code", err_name(err->code), "reason",
+                 api_text(err->msg), "issuer", caller->remote ? caller->host : c->step->conf->host);
+    api_answer_err(c, caller, err);
+}
+
+static void propose(struct api *api, struct api_context *c, const struct caller *caller,
+                    const json_t *doc, const Skein__Token *token)
+{
+    Skein__TokenUse use = SKEIN__TOKEN_USE__INIT;
+    Skein__Entry entry = SKEIN__ENTRY__INIT;
+    use.proof = (char *)(uintptr_t)json_string_value(json_object_get(doc, "proof"));
+    use.request = (char *)(uintptr_t)json_string_value(json_object_get(doc, "request"));
+    use.issuer = (char *)(uintptr_t)(caller->remote ? caller->host : c->step->conf->host);
+    entry.kind_case = SKEIN__ENTRY__KIND_TOKEN_USE;
+    entry.token_use = &use;
+    json_t *answer = json_pack("{s:s%, s:s, s:s%}", "token", token->hash,
+                               (size_t)(TOKENS_ID_SIZE - 1), "hash", token->hash, "envelope",
+                               (const char *)token->vote->envelope.data, token->vote->envelope.len);
+    REQUIRE(answer != NULL); /* envelopes are JSON, verified */
+    struct call call = {.stage = CALL_PROPOSED, .caller = *caller, .answer = answer};
+    call.key = effect_propose(c->step, OWNER_API, &entry);
+    api_add_call(api, &call);
+}
+
+/* Judged first by what is known already, so that guesses cost no entry; and by every voter when it
+ * is applied: of two at once one comes first. */
+void api_token_use(struct api *api, struct api_context *c, const struct caller *caller,
+                   const struct api_request *r)
+{
+    _cleanup_json_ json_t *doc = NULL;
+    const Skein__Token *token;
+    struct err err = {0};
+    if (read_use(r, &doc, &err) < 0) {
+        refuse(c, caller, &err);
+    } else if (!api_leads(c)) {
+        if (api_hand_on(api, c, caller, r, false, &err) < 0)
+            api_answer_err(c, caller, &err);
+    } else if (tokens_judge(state_tokens(c->state),
+                            json_string_value(json_object_get(doc, "proof")), c->step->now.wall,
+                            &token, &err) < 0) {
+        refuse(c, caller, &err);
+    } else if (api_can_wait(api, &err)) {
+        propose(api, c, caller, doc, token);
+    } else {
+        api_answer_err(c, caller, &err);
+    }
+}
