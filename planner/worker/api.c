@@ -83,7 +83,8 @@ int api_project(struct api *a, const struct planner_move *moves, int n, struct e
         new_view(a);
     struct view *v = &a->views[API_PROJECTED], *base = &a->views[API_SNAPSHOT];
     forget(a, v);
-    a->last.vm = MODEL_NONE;
+    a->last.which = PROJECTION_NONE;
+    a->judged = (struct judged){0};
     memcpy(v->place, base->place, (size_t)m->n_vms * sizeof *v->place);
     memcpy(v->figures, base->figures, (size_t)m->n_hosts * sizeof *v->figures);
     for (int i = 0; i < n; i++) {
@@ -109,7 +110,7 @@ int policy_api_new(struct policy *p, const struct model *m, msec now, uint64_t s
                       .seed = seed,
                       .heat = xcalloc((size_t)m->n_vms, sizeof *a->heat),
                       .movable = xcalloc((size_t)m->n_vms, sizeof *a->movable),
-                      .last = {.vm = MODEL_NONE},
+                      .last = {.which = PROJECTION_NONE},
                       .notes = json_object()};
     sandbox_set_user(p->sb, a);
     figures_heat(m, a->heat);

@@ -39,10 +39,9 @@ void l_push_vm(struct api *a, int view, int vm);
 /* Push the tables of the view's hosts and of its VMs made so far, by index + 1. May raise. */
 void l_push_made(struct api *a, int view);
 
-/* The pair that is judged until api_judge_end(), whose objects stand at these indices of the stack
- * meanwhile: what a policy asks about just these two is answered sooner. Neither ever raises. */
+/* The pair that is judged now, whose objects stand at these indices of the stack: what a policy
+ * asks about just these two is answered sooner. Never raises. */
 void api_judge(struct api *a, int view, int vm, int host, int idx_vm, int idx_host);
-void api_judge_end(struct api *a);
 
 /* The index of the host (VM) that stands at idx, of any view, or MODEL_NONE. Never raises. */
 int api_host_at(struct api *a, int idx);

@@ -15,19 +15,31 @@ struct view {
     int ref_context, ref_hosts, ref_vms; /* objects made so far */
 };
 
-/* host:after(vm), host:without(vm) and their parts, see api_parts.c. */
-struct projection {
-    unsigned part; /* 0: the host, else 1 + index of the part */
-    int view, host, vm;
-    bool after;
-};
+/* host:after(vm), host:without(vm) and their parts are a number each, see api_parts.c: part 4 bits
+ * (0: the host, else 1 + index of the part), after 1, view 12, host 20, vm 24. */
+#define PROJECTION_PART ((uintptr_t)15)
+#define PROJECTION_AFTER ((uintptr_t)1 << 4)
 
-/* The pair that is judged: its objects stand on Lua's stack, so that equal addresses mean them, and
- * nobody has to ask which they are. NULL while no pair is judged. */
+static inline uintptr_t projection_of(int view, int host, int vm)
+{
+    return (uintptr_t)view << 5 | (uintptr_t)host << 17 | (uintptr_t)vm << 37;
+}
+
+/* The pair that was judged last: its objects live as long as their view, so that equal addresses
+ * mean them, and nobody has to ask which they are. NULL before the view's first. */
 struct judged {
     const void *host_object, *vm_object;
-    struct projection p; /* the host alone, `after` unset */
+    uintptr_t pair; /* as projection_of() */
 };
+
+/* What the last projection that was looked at is; policies often ask for several of its fields. */
+struct projected {
+    uintptr_t which; /* without its part; PROJECTION_NONE: nothing yet */
+    const struct model_host *host;
+    struct figures figures;
+};
+
+#define PROJECTION_NONE UINTPTR_MAX
 
 /* The name of a part (`part` 0), or of a field of the part `part`, and its number. */
 struct known_name {
@@ -53,8 +65,7 @@ struct api {
     const void *part_names[N_PARTS], *field_names[N_PARTS][FIELDS_MAX];
     struct known_name known[NAMES_KNOWN]; /* what was found lately, by the name's address */
     struct judged judged;
-    struct projection last; /* whose figures these are; vm MODEL_NONE: of none */
-    struct figures last_figures;
+    struct projected last;
     json_t *notes;
     json_t *history; /* the snapshot's, once it was asked for */
     struct api_refusal *refusals;

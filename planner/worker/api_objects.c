@@ -60,7 +60,81 @@ static void l_push_neighbours(struct api *a, int view, int host)
     l_make_list(a);
 }
 
-/* ---- hosts and VMs */
+/* ---- hosts and VMs: an object's table holds what was read of it so far. Of ten thousand VMs a
+ * policy reads few fields, and tables that stay small stay in the cache. */
+
+struct host_field {
+    const char *name;
+    void (*push)(const struct api *a, const struct model_host *h); /* one value, nil: unknown */
+};
+
+struct vm_field {
+    const char *name;
+    void (*push)(const struct api *a, const struct model_vm *vm, int i);
+};
+
+static void push_age(const struct api *a, msec observed_at)
+{
+    api_push_milli(a->L, observed_at == QUANTITY_UNKNOWN
+                             ? QUANTITY_UNKNOWN
+                             : MAX(sat_sub(a->now, observed_at), (msec)0));
+}
+
+#define HOST_FIELDS(X)                                                                             \
+    X(name, lua_pushstring(a->L, h->name))                                                         \
+    X(state, lua_pushstring(a->L, host_state_name(h->state)))                                      \
+    X(failure_domain, lua_pushstring(a->L, h->failure_domain))                                     \
+    X(voter, api_push_tri(a->L, h->voter))                                                         \
+    X(age, push_age(a, h->observed_at))                                                            \
+    X(qemu, lua_pushstring(a->L, h->qemu))                                                         \
+    X(libvirt, lua_pushstring(a->L, h->libvirt))                                                   \
+    X(arch, lua_pushstring(a->L, h->arch))                                                         \
+    X(implausible, lua_pushstring(a->L, h->implausible))                                           \
+    X(psi_io, api_push_milli(a->L, h->pressure_io))                                                \
+    X(migration_mbps, api_push_integer(a->L, h->migration_mbps))                                   \
+    X(after, lua_pushcfunction(a->L, l_after))                                                     \
+    X(without, lua_pushcfunction(a->L, l_without))                                                 \
+    X(history, lua_pushcfunction(a->L, l_history))
+
+#define VM_FIELDS(X)                                                                               \
+    X(name, lua_pushstring(a->L, vm_label(vm)))                                                    \
+    X(uuid, lua_pushstring(a->L, vm->uuid))                                                        \
+    X(state, lua_pushstring(a->L, vm_state_name(vm->state)))                                       \
+    X(owner, lua_pushstring(a->L, vm->owner))                                                      \
+    X(priority, api_push_integer(a->L, vm->priority))                                              \
+    X(persistent, api_push_tri(a->L, vm->persistent))                                              \
+    X(autostart, api_push_tri(a->L, vm->autostart))                                                \
+    X(vcpus, api_push_integer(a->L, vm->vcpus))                                                    \
+    X(heat, api_push_milli(a->L, a->heat[i]))                                                      \
+    X(dirty_rate, api_push_milli(a->L, vm->dirty_mib_s))                                           \
+    X(wset, api_push_integer(a->L, vm->wset_mib))                                                  \
+    X(local_disk, api_push_integer(a->L, vm->local_disk_mib))                                      \
+    X(machine, lua_pushstring(a->L, vm->machine))                                                  \
+    X(cpu_model, lua_pushstring(a->L, vm->cpu_model))                                              \
+    X(movable, lua_pushboolean(a->L, a->movable[i]))                                               \
+    X(last_move, api_push_seconds(a->L, vm->last_move))                                            \
+    X(moves_24h, api_push_integer(a->L, vm->moves_24h))                                            \
+    X(hold_until, api_push_seconds(a->L, vm->hold_until))                                          \
+    X(postcopy_allowed, api_push_tri(a->L, vm->postcopy_allowed))                                  \
+    X(history, lua_pushcfunction(a->L, l_history))
+
+#define DEFINE_HOST_FIELD(name, push)                                                              \
+    static void host_##name(const struct api *a, _unused_ const struct model_host *h)              \
+    {                                                                                              \
+        push;                                                                                      \
+    }
+#define DEFINE_VM_FIELD(name, push)                                                                \
+    static void vm_##name(const struct api *a, _unused_ const struct model_vm *vm, _unused_ int i) \
+    {                                                                                              \
+        push;                                                                                      \
+    }
+#define LIST_HOST_FIELD(name, push) {#name, host_##name},
+#define LIST_VM_FIELD(name, push) {#name, vm_##name},
+HOST_FIELDS(DEFINE_HOST_FIELD)
+VM_FIELDS(DEFINE_VM_FIELD)
+
+static const struct host_field host_values[] = {HOST_FIELDS(LIST_HOST_FIELD)};
+static const struct vm_field vm_values[] = {VM_FIELDS(LIST_VM_FIELD)};
 
 /* Parts of an object that are made when first read; 1 pushed, or 0. */
 static int l_host_part(struct api *a, struct object o, const char *key)
@@ -68,6 +142,9 @@ static int l_host_part(struct api *a, struct object o, const char *key)
     const struct model_host *h = &a->model->hosts[o.index];
     const struct part *part = api_part_named(key);
     lua_State *L = a->L;
+    for (size_t i = 0; i < ARRAY_SIZE(host_values); i++)
+        if (strcmp(key, host_values[i].name) == 0)
+            return host_values[i].push(a, h), 1;
     if (part != NULL) {
         l_push_part(a, part, (struct seen){h, &a->views[o.view].figures[o.index]});
         l_freeze(L, key, 0);
@@ -150,6 +227,9 @@ static int l_vm_part(struct api *a, struct object o, const char *key)
     const struct model_vm *vm = &a->model->vms[o.index];
     lua_State *L = a->L;
     int host = a->views[o.view].place[o.index];
+    for (size_t i = 0; i < ARRAY_SIZE(vm_values); i++)
+        if (strcmp(key, vm_values[i].name) == 0)
+            return vm_values[i].push(a, vm, o.index), 1;
     if (strcmp(key, "host") == 0 && host != MODEL_NONE)
         l_push_host(a, o.view, host);
     else if (strcmp(key, "mem") == 0)
@@ -286,24 +366,8 @@ void l_push_host(struct api *a, int view, int host)
     luaL_checkstack(L, 12, NULL);
     if (push_cached(L, a->views[view].ref_hosts, host))
         return;
-    const struct model_host *h = &a->model->hosts[host];
     struct object o = {KIND_HOST, view, host};
-    l_new_values(a, o, 16);
-    l_put_text(L, "name", h->name);
-    l_put_text(L, "state", host_state_name(h->state));
-    l_put_text(L, "failure_domain", h->failure_domain);
-    l_put_tri(L, "voter", h->voter);
-    if (h->observed_at != QUANTITY_UNKNOWN)
-        l_put_milli(L, "age", MAX(sat_sub(a->now, h->observed_at), (msec)0));
-    l_put_text(L, "qemu", h->qemu);
-    l_put_text(L, "libvirt", h->libvirt);
-    l_put_text(L, "arch", h->arch);
-    l_put_text(L, "implausible", h->implausible);
-    l_put_milli(L, "psi_io", h->pressure_io);
-    l_put_integer(L, "migration_mbps", h->migration_mbps);
-    l_add_method(a, "after", l_after);
-    l_add_method(a, "without", l_without);
-    l_add_method(a, "history", l_history);
+    l_new_values(a, o, 1);
     l_keep_object(L, o);
 }
 
@@ -313,30 +377,8 @@ void l_push_vm(struct api *a, int view, int vm)
     luaL_checkstack(L, 12, NULL);
     if (push_cached(L, a->views[view].ref_vms, vm))
         return;
-    const struct model_vm *v = &a->model->vms[vm];
     struct object o = {KIND_VM, view, vm};
-    l_new_values(a, o, 28);
-    l_put_text(L, "name", vm_label(v));
-    l_put_text(L, "uuid", v->uuid);
-    l_put_text(L, "state", vm_state_name(v->state));
-    l_put_text(L, "owner", v->owner);
-    l_put_integer(L, "priority", v->priority);
-    l_put_tri(L, "persistent", v->persistent);
-    l_put_tri(L, "autostart", v->autostart);
-    l_put_integer(L, "vcpus", v->vcpus);
-    l_put_milli(L, "heat", a->heat[vm]);
-    l_put_milli(L, "dirty_rate", v->dirty_mib_s);
-    l_put_integer(L, "wset", v->wset_mib);
-    l_put_integer(L, "local_disk", v->local_disk_mib);
-    l_put_text(L, "machine", v->machine);
-    l_put_text(L, "cpu_model", v->cpu_model);
-    lua_pushboolean(L, a->movable[vm]);
-    lua_setfield(L, -2, "movable");
-    l_put_seconds(L, "last_move", v->last_move);
-    l_put_integer(L, "moves_24h", v->moves_24h);
-    l_put_seconds(L, "hold_until", v->hold_until);
-    l_put_tri(L, "postcopy_allowed", v->postcopy_allowed);
-    l_add_method(a, "history", l_history);
+    l_new_values(a, o, 1);
     l_keep_object(L, o);
 }
 
@@ -344,12 +386,7 @@ void api_judge(struct api *a, int view, int vm, int host, int idx_vm, int idx_ho
 {
     a->judged = (struct judged){.vm_object = lua_topointer(a->L, idx_vm),
                                 .host_object = lua_topointer(a->L, idx_host),
-                                .p = {.view = view, .host = host, .vm = vm}};
-}
-
-void api_judge_end(struct api *a)
-{
-    a->judged = (struct judged){0};
+                                .pair = projection_of(view, host, vm)};
 }
 
 void l_push_made(struct api *a, int view)

@@ -81,10 +81,11 @@ POWER_FIELDS(DEFINE_FIELD)
 static const struct part {
     const char *name;
     struct field fields[FIELDS_MAX];
-} parts[N_PARTS] = {{"cpu", {CPU_FIELDS(LIST_FIELD){"pct", push_pct}}},
-                    {"mem", {MEM_FIELDS(LIST_FIELD){"pct", push_pct}}},
-                    {"temp", {TEMP_FIELDS(LIST_FIELD)}},
-                    {"power", {POWER_FIELDS(LIST_FIELD)}}};
+    struct field util; /* what pct() answers of a projection; no name: there is no pct() */
+} parts[N_PARTS] = {{"cpu", {CPU_FIELDS(LIST_FIELD){"pct", push_pct}}, {"util", cpu_util}},
+                    {"mem", {MEM_FIELDS(LIST_FIELD){"pct", push_pct}}, {"util", mem_util}},
+                    {.name = "temp", .fields = {TEMP_FIELDS(LIST_FIELD)}},
+                    {.name = "power", .fields = {POWER_FIELDS(LIST_FIELD)}}};
 
 static int l_no_part_field(lua_State *L, const struct part *part)
 {
@@ -132,79 +133,76 @@ const struct part *api_part_named(const char *name)
  * so they cost no memory: a light userdata whose bits say which part of which host after which VM's
  * arrival or departure. Policies cannot make such values. */
 
-/* Bits: part 4, after 1, view 12, host 20, vm 24. */
-static void push_projection(lua_State *L, struct projection p)
+static void push_projection(lua_State *L, uintptr_t p)
 {
-    uintptr_t bits = (uintptr_t)p.part | (uintptr_t)p.after << 4 | (uintptr_t)p.view << 5 |
-                     (uintptr_t)p.host << 17 | (uintptr_t)p.vm << 37;
-    lua_pushlightuserdata(L, (void *)bits);
+    lua_pushlightuserdata(L, (void *)p);
 }
 
-static struct projection projection_at(lua_State *L, int idx)
+static int view_of(uintptr_t p)
 {
-    uintptr_t bits = (uintptr_t)lua_touserdata(L, idx);
-    return (struct projection){.part = bits & 15,
-                               .after = bits >> 4 & 1,
-                               .view = (int)(bits >> 5 & 0xfff),
-                               .host = (int)(bits >> 17 & 0xfffff),
-                               .vm = (int)(bits >> 37)};
+    return (int)(p >> 5 & 0xfff);
 }
 
-/* The projection of the host at 1 with or without the VM at 2, whatever objects they are. */
-static struct projection l_check_projection(lua_State *L, bool after)
+static int host_of(uintptr_t p)
 {
-    const char *name = after ? "after" : "without";
+    return (int)(p >> 17 & 0xfffff);
+}
+
+static int vm_of(uintptr_t p)
+{
+    return (int)(p >> 37);
+}
+
+/* The pair of the host at 1 and the VM at 2, whatever objects they are. */
+static uintptr_t l_check_pair(lua_State *L, const char *name)
+{
     struct object o = object_of(sandbox_identity(L, 1));
     int vm = api_vm_at(api_of(L), 2);
     if (o.kind != KIND_HOST)
         luaL_error(L, "%s is called on a host: host:%s(vm)", name, name);
     if (vm == MODEL_NONE)
         luaL_error(L, "host:%s(vm) wants a VM, not a %s", name, luaL_typename(L, 2));
-    return (struct projection){0, o.view, o.index, vm, after};
+    return projection_of(o.view, o.index, vm);
 }
 
-static int l_project(lua_State *L, bool after)
+static uintptr_t l_pair(lua_State *L, const char *name)
 {
     const struct judged *j = &api_of(L)->judged;
-    struct projection p = j->p;
     if (j->vm_object != NULL && lua_topointer(L, 1) == j->host_object &&
         lua_topointer(L, 2) == j->vm_object)
-        p.after = after;
-    else
-        p = l_check_projection(L, after);
-    push_projection(L, p);
-    return 1;
+        return j->pair;
+    return l_check_pair(L, name);
 }
 
 int l_after(lua_State *L)
 {
-    return l_project(L, true);
+    push_projection(L, l_pair(L, "after") | PROJECTION_AFTER);
+    return 1;
 }
 
 int l_without(lua_State *L)
 {
-    return l_project(L, false);
+    push_projection(L, l_pair(L, "without"));
+    return 1;
 }
 
-/* The host's figures with the VM there, or without it; where it already is so, nothing changes.
- * Policies often ask for several of the same. */
-static const struct figures *projected(struct api *a, struct projection p)
+/* The host's figures with the VM there, or without it; where it already is so, nothing changes. */
+static void project(struct api *a, uintptr_t which)
 {
-    const struct projection *last = &a->last;
-    if (last->vm == p.vm && last->host == p.host && last->view == p.view && last->after == p.after)
-        return &a->last_figures;
-    const struct view *view = &a->views[p.view];
-    a->last = p;
-    a->last_figures = view->figures[p.host];
-    bool there = view->place[p.vm] == p.host;
-    if (p.after != there)
-        figures_move(&a->last_figures, &a->model->vms[p.vm], a->heat[p.vm], p.after ? 1 : -1);
-    return &a->last_figures;
+    int host = host_of(which), vm = vm_of(which);
+    const struct view *view = &a->views[view_of(which)];
+    bool there = view->place[vm] == host, after = (which & PROJECTION_AFTER) != 0;
+    a->last = (struct projected){which, &a->model->hosts[host], view->figures[host]};
+    if (after != there)
+        figures_move(&a->last.figures, &a->model->vms[vm], a->heat[vm], after ? 1 : -1);
 }
 
-static void push_projected(struct api *a, struct projection p, const struct field *field)
+static void push_projected(struct api *a, uintptr_t p, const struct field *field)
 {
-    field->push(a->L, (struct seen){&a->model->hosts[p.host], projected(a, p)});
+    uintptr_t which = p & ~PROJECTION_PART;
+    if (a->last.which != which)
+        project(a, which);
+    field->push(a->L, (struct seen){a->last.host, &a->last.figures});
 }
 
 /* The number of the name in a list, or FIELDS_MAX. Names are interned, and those of the lists are
@@ -212,7 +210,7 @@ static void push_projected(struct api *a, struct projection p, const struct fiel
 static unsigned find_name(struct api *a, unsigned part, const void *key)
 {
     struct known_name *known = &a->known[((uintptr_t)key >> 4 ^ part) % NAMES_KNOWN];
-    if (known->name == key && known->part == part)
+    if (key != NULL && known->name == key && known->part == part)
         return known->number;
     const void *const *names = part > 0 ? a->field_names[part - 1] : a->part_names;
     unsigned n = part > 0 ? FIELDS_MAX : N_PARTS;
@@ -224,44 +222,33 @@ static unsigned find_name(struct api *a, unsigned part, const void *key)
     return FIELDS_MAX;
 }
 
-static int l_projected_field(lua_State *L, struct api *a, struct projection p, const void *key)
-{
-    const struct part *part = &parts[p.part - 1];
-    unsigned i = find_name(a, p.part, key);
-    if (i == FIELDS_MAX)
-        return l_no_part_field(L, part);
-    push_projected(a, p, &part->fields[i]);
-    return 1;
-}
-
 static int l_projection_index(lua_State *L)
 {
     struct api *a = api_of(L);
-    struct projection p = projection_at(L, 1);
-    const void *key = lua_topointer(L, 2);
-    if (p.part != 0)
-        return l_projected_field(L, a, p, key);
-    unsigned part = find_name(a, 0, key);
-    if (part != FIELDS_MAX) {
-        p.part = part + 1;
-        push_projection(L, p);
-        return 1;
+    uintptr_t p = (uintptr_t)lua_touserdata(L, 1);
+    unsigned part = (unsigned)(p & PROJECTION_PART);
+    unsigned i = find_name(a, part, lua_topointer(L, 2));
+    if (part != 0) {
+        if (i == FIELDS_MAX)
+            return l_no_part_field(L, &parts[part - 1]);
+        push_projected(a, p, &parts[part - 1].fields[i]);
+    } else if (i != FIELDS_MAX) {
+        push_projection(L, p | (i + 1));
+    } else {
+        l_push_host(a, view_of(p), host_of(p)); /* what a move does not change */
+        lua_pushvalue(L, 2);
+        lua_gettable(L, -2);
     }
-    l_push_host(a, p.view, p.host); /* what a move does not change */
-    lua_pushvalue(L, 2);
-    lua_gettable(L, -2);
     return 1;
 }
 
 int l_pct(lua_State *L)
 {
-    struct api *a = api_of(L);
     if (lua_type(L, 1) == LUA_TLIGHTUSERDATA) {
-        struct projection p = projection_at(L, 1);
-        const struct part *part = p.part != 0 ? &parts[p.part - 1] : NULL;
-        for (size_t i = 0; part != NULL && i < FIELDS_MAX && part->fields[i].name != NULL; i++)
-            if (part->fields[i].push == cpu_util || part->fields[i].push == mem_util)
-                return push_projected(a, p, &part->fields[i]), 1;
+        uintptr_t p = (uintptr_t)lua_touserdata(L, 1);
+        unsigned part = (unsigned)(p & PROJECTION_PART);
+        if (part != 0 && parts[part - 1].util.name != NULL)
+            return push_projected(api_of(L), p, &parts[part - 1].util), 1;
     }
     lua_getfield(L, 1, "util");
     return 1;

@@ -6,13 +6,12 @@
 
 void hooks_init(struct hooks *k, struct policy *p, struct api *a, const struct model *m)
 {
-    *k = (struct hooks){.policy = p, .api = a, .model = m, .judge_view = -1};
+    *k = (struct hooks){.policy = p,
+                        .api = a,
+                        .model = m,
+                        .L = a != NULL ? sandbox_lua(p->sb) : NULL,
+                        .judge_view = -1};
     hooks_reserve_judge(k);
-}
-
-lua_State *hooks_lua(struct hooks *k)
-{
-    return sandbox_lua(k->policy->sb);
 }
 
 /* Run f(call) protected; a failure goes into the hook's health. */

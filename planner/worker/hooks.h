@@ -9,6 +9,7 @@ struct hooks {
     struct policy *policy;
     struct api *api;
     const struct model *model;
+    lua_State *L;
     int judge_view, judge_base; /* for hook_judge() alone: the view its stack is of, and where */
 };
 

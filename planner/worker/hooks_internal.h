@@ -25,7 +25,10 @@ struct call {
     struct planner_verdict *verdict;
 };
 
-lua_State *hooks_lua(struct hooks *k);
+static inline lua_State *hooks_lua(struct hooks *k)
+{
+    return k->L;
+}
 
 /* Run f(call) protected; a failure goes into the hook's health. err may be NULL. */
 int hooks_run(struct call *c, lua_CFunction f, struct err *err);

@@ -51,7 +51,7 @@ static int l_take_filter(lua_State *L)
 
 static int64_t score_of(double v)
 {
-    return llround(fmin(fmax(v, 0), 100) * 1000);
+    return v <= 0 ? 0 : v >= 100 ? 100000 : llround(v * 1000);
 }
 
 /* (call, the score's answers): a number, and perhaps a reason: text, or a format and its values. */
@@ -165,13 +165,32 @@ static int take(struct call *c, lua_CFunction f, int n, struct err *err)
     return sandbox_call(c->k->policy->sb, n + 1, 0, err);
 }
 
+/* Part i of what reject() gave, which stands at idx: a text. Raises nothing. */
+static bool copy_part(lua_State *L, int idx, lua_Integer i, char *to, size_t size)
+{
+    size_t len;
+    bool text = lua_rawgeti(L, idx, i) == LUA_TSTRING;
+    const char *s = text ? lua_tolstring(L, -1, &len) : NULL;
+    if (text)
+        sandbox_copy_text(to, size, s, len);
+    lua_pop(L, 1);
+    return text;
+}
+
 /* The filter's answer stands at idx; pushes nothing. */
 static int take_filter(struct call *c, int idx, struct err *err)
 {
     lua_State *L = hooks_lua(c->k);
+    struct planner_verdict *v = c->verdict;
     if (lua_isnoneornil(L, idx) || (lua_isboolean(L, idx) && lua_toboolean(L, idx)))
         return 0;
     lua_settop(L, idx);
+    if (lua_checkstack(L, 4) && hooks_has_class(L, idx, c->k->policy->ref_reject) &&
+        copy_part(L, idx, 1, v->code, sizeof v->code) &&
+        copy_part(L, idx, 2, v->message, sizeof v->message)) {
+        v->reject = true;
+        return 0;
+    }
     return take(c, l_take_filter, 1, err);
 }
 
@@ -229,7 +248,6 @@ void hook_judge(struct hooks *k, int view, int vm, int host, enum judge_depth de
     struct err err;
     int rc = ask(&c, &err);
     lua_settop(hooks_lua(k), k->judge_base + N_SLOTS - 1);
-    api_judge_end(k->api);
     if (rc == 0)
         return;
     policy_failed(k->policy, c.hook, &err);

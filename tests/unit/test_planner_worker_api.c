@@ -123,6 +123,8 @@ static void mistakes_are_told(void **state)
     check_error("return hv1.tmep", "a host has no field 'tmep'; did you mean 'temp'?");
     check_error("return hv1.temp.cpus", "a temp has no field 'cpus'; did you mean 'cpu'?");
     check_error("return hv1:after(a).temp.cpus", "a temp has no field 'cpus'");
+    check_error("return hv1:after(a)[1]", "a host has named fields only");
+    check_error("return hv1:after(a).mem[1]", "a mem has named fields only");
     check_error("return a.hots", "did you mean 'host'?");
     check_error("return c.host.name", "attempt to index");
     check_error("return c.params.q", "unknown parameter 'q'");
