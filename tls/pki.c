@@ -157,6 +157,16 @@ static int load_crt(const char *path, gnutls_x509_crt_t *ret, struct err *err)
     return 0;
 }
 
+int pki_certificate_end(const char *path, msec *ret, struct err *err)
+{
+    _cleanup_(crt_freep) gnutls_x509_crt_t crt = NULL;
+    int rc = load_crt(path, &crt, err);
+    if (rc < 0)
+        return rc;
+    *ret = (msec)gnutls_x509_crt_get_expiration_time(crt) * 1000;
+    return 0;
+}
+
 static int load_key(const char *path, gnutls_x509_privkey_t *ret, struct err *err)
 {
     _cleanup_(freep) char *text = NULL;

@@ -77,6 +77,9 @@ int pki_key_pem(gnutls_x509_privkey_t key, const char *passphrase, char **ret, s
 int pki_crl(const struct pki_root *root, const char *previous, gnutls_x509_crt_t revoke, int days,
             msec now, char **ret, struct err *err);
 
+/* When the certificate in that file (PEM, the first) ends; wall clock. */
+int pki_certificate_end(const char *path, msec *ret, struct err *err);
+
 /* Upper-case hexadecimal digits of the serial number. */
 #define SERIAL_SIZE 48
 void pki_serial(gnutls_x509_crt_t crt, char ret[SERIAL_SIZE]);

@@ -119,6 +119,7 @@ struct hv_stats {
 /* One thing that is in the way, for people. */
 struct hv_finding {
     char code[32]; /* stable: "NO_DISK_LOCK" */
+    bool advice;   /* it forbids no move */
     char evidence[512];
     char remedy[256];
 };

@@ -10,10 +10,11 @@ static const char help[] =
     "\n"
     "Without VM: what is wrong with the host of this agent: libvirt's and QEMU's settings, trust,\n"
     "lock manager, clock, limits. With VM and HOST: all that is in the way of moving that VM "
-    "there,\n"
-    "as its own host sees it; ask the agent of the host where it runs. What the destination lacks\n"
-    "is said by the plan, and checked there again before anything moves.\n"
-    "Each finding has a code, what was found, and what to do. Exit status 1 when there is one.\n"
+    "there:\n"
+    "what its own host finds, there too, through the other's libvirt; ask the agent of the host\n"
+    "where it runs. All of it is checked again before anything moves.\n"
+    "Each finding has a code, what was found, and what to do; one that forbids no move is advice.\n"
+    "Exit status 1 when there is one.\n"
     "\n"
     "Examples:\n"
     "  skein doctor\n"
@@ -60,7 +61,10 @@ static void print_findings(const json_t *answer, const char *what)
         table_line(t);
         table_set(t, 0, text_or(f, "code", "?"));
         table_set(t, 1, text_or(f, "evidence", ""));
-        table_set(t, 2, text_or(f, "remedy", ""));
+        _cleanup_(freep) char *remedy =
+            xasprintf("%s%s", json_is_true(json_object_get(f, "advice")) ? "(advice) " : "",
+                      text_or(f, "remedy", ""));
+        table_set(t, 2, remedy);
     }
     table_print(t, stdout);
 }

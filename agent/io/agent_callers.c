@@ -6,6 +6,7 @@
 #include "agent/io/clock.h"
 #include "agent/io/doctor.h"
 #include "agent/io/http.h"
+#include "agent/io/libvirt_conf.h"
 #include "agent/io/trust.h"
 #include "proto/util.h"
 #include "tls/file.h"
@@ -68,12 +69,13 @@ int agent_open_http(struct agent *a, struct err *err)
         return rc;
     a->api_local = api_local_new(a->store, a->http);
     bool libvirt = strncmp(a->config->hypervisor, "libvirt:", 8) == 0;
-    a->doctor =
-        doctor_new(&(struct doctor_conf){.host = a->config->host,
-                                         .state_dir = a->config->state_dir,
-                                         .tls_directory = a->config->tls_directory,
-                                         .libvirt_directory = libvirt ? "/etc/libvirt" : NULL,
-                                         .jobs = a->jobs,
-                                         .http = a->http});
+    a->doctor = doctor_new(
+        &(struct doctor_conf){.host = a->config->host,
+                              .state_dir = a->config->state_dir,
+                              .tls_directory = a->config->tls_directory,
+                              .libvirt_directory = libvirt ? LIBVIRT_CONF_DIRECTORY : NULL,
+                              .pki_directory = LIBVIRT_PKI_DIRECTORY,
+                              .jobs = a->jobs,
+                              .http = a->http});
     return 0;
 }

@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include "agent/io/http_json.h"
+#include "agent/io/libvirt_conf.h"
 #include "proto/util.h"
 #include "tls/anchor.h"
+#include "tls/pki.h"
 
 #define JOB_BIT (UINT64_C(1) << 63) /* no token of the core has it: effects count from 1 */
 #define ASKED_MAX 16
@@ -55,8 +57,9 @@ static void answer_findings(const struct doctor *d, uint64_t token, const struct
     for (size_t i = 0; i < f->n; i++) {
         struct err line; /* makes it one line of UTF-8 */
         err_set(&line, ERR_UNKNOWN, "%s", f->items[i].evidence);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "code", f->items[i].code,
-                                              "evidence", line.msg, "remedy", f->items[i].remedy));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b}", "code", f->items[i].code,
+                                              "evidence", line.msg, "remedy", f->items[i].remedy,
+                                              "advice", f->items[i].advice));
     }
     http_json_answer(d->conf.http, token, 200,
                      json_pack("{s:s, s:o}", "host", d->conf.host, "findings", list));
@@ -117,55 +120,90 @@ bool doctor_result(struct doctor *d, const struct hv_result *result)
 
 /* ---- the host ---- */
 
-/* The value of KEY in a file of libvirt's; false: not set. */
-static bool setting(const char *directory, const char *file, const char *key, char *ret,
-                    size_t size)
+static bool is_off(const char *directory, const char *file, const char *key)
 {
-    _cleanup_(freep) char *path = xasprintf("%s/%s", directory, file);
-    char line[2048];
-    size_t n = strlen(key);
-    bool found = false;
-    FILE *f = fopen(path, "re");
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        char *at = line + strspn(line, " \t");
-        if (strncmp(at, key, n) != 0)
-            continue;
-        at += n + strspn(at + n, " \t");
-        if (*at != '=')
-            continue;
-        at += 1 + strspn(at + 1, " \t\"");
-        snprintf(ret, size, "%.*s", (int)strcspn(at, "\"\n"), at);
-        found = true;
-    }
-    if (f != NULL)
-        fclose(f);
-    return found;
+    char value[64];
+    return libvirt_setting(directory, file, key, value, sizeof value) &&
+           (strcmp(value, "0") == 0 || value[0] == '-');
 }
 
-static void check_libvirt(const char *directory, struct hv_findings *f)
+static void check_libvirtd(const char *directory, struct hv_findings *f)
 {
     char value[512];
-    if (!setting(directory, "libvirtd.conf", "tls_allowed_dn_list", value, sizeof value))
+    if (!libvirt_setting(directory, "libvirtd.conf", "tls_allowed_dn_list", value, sizeof value))
         finding_add(f, "LIBVIRT_OPEN", "list the hosts' names there, and restart libvirtd",
                     "%s/libvirtd.conf sets no tls_allowed_dn_list: every certificate of the root "
                     "commands this libvirtd",
                     directory);
-    if (setting(directory, "libvirtd.conf", "listen_tcp", value, sizeof value) &&
+    if (libvirt_setting(directory, "libvirtd.conf", "listen_tcp", value, sizeof value) &&
         strcmp(value, "0") != 0)
         finding_add(f, "LIBVIRT_PLAIN", "set listen_tcp = 0",
                     "%s/libvirtd.conf has listen_tcp = %s: commands in the clear", directory,
                     value);
-    if (!setting(directory, "qemu.conf", "lock_manager", value, sizeof value))
+    if (libvirt_setting(directory, "libvirtd.conf", "tls_no_verify_certificate", value,
+                        sizeof value) &&
+        strcmp(value, "0") != 0)
+        finding_add(f, "LIBVIRT_UNVERIFIED", "set tls_no_verify_certificate = 0",
+                    "%s/libvirtd.conf lets anybody in, whatever the certificate", directory);
+}
+
+static void check_qemu(const char *directory, struct hv_findings *f)
+{
+    char value[512];
+    if (!libvirt_setting(directory, "qemu.conf", "lock_manager", value, sizeof value))
         finding_add(
             f, "NO_LOCK_MANAGER", "set lock_manager = \"lockd\" (or \"sanlock\") on all hosts",
             "%s/qemu.conf sets no lock_manager: libvirt itself excludes no second copy of a "
             "VM; only QEMU's image locks and RBD's do",
             directory);
-    if (!setting(directory, "qemu.conf", "migrate_tls_x509_verify", value, sizeof value) &&
-        !setting(directory, "qemu.conf", "default_tls_x509_verify", value, sizeof value))
+    if (!libvirt_setting(directory, "qemu.conf", "migrate_tls_x509_verify", value, sizeof value) &&
+        !libvirt_setting(directory, "qemu.conf", "default_tls_x509_verify", value, sizeof value))
         finding_add(f, "MIGRATION_UNVERIFIED", "set migrate_tls_x509_verify = 1",
                     "%s/qemu.conf does not say that migrations verify the other end's certificate",
                     directory);
+    if (libvirt_setting(directory, "qemu.conf", "security_driver", value, sizeof value) &&
+        strstr(value, "none") != NULL)
+        finding_advise(f, "NO_SECURITY_DRIVER", "remove security_driver from it",
+                       "%s/qemu.conf switches off what confines VMs (security_driver = %s)",
+                       directory, value);
+}
+
+/* Without it a move whose other host died waits for TCP, a quarter of an hour. */
+static void check_keepalive(const char *directory, struct hv_findings *f)
+{
+    static const char *const files[] = {"libvirtd.conf", "qemu.conf"};
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+        if (is_off(directory, files[i], "keepalive_interval"))
+            finding_add(f, "NO_KEEPALIVE", "set keepalive_interval = 5, keepalive_count = 5",
+                        "%s/%s switches keepalive off: a dead peer is noticed after minutes",
+                        directory, files[i]);
+}
+
+static void check_certificate(const char *directory, const char *name, msec wall,
+                              struct hv_findings *f)
+{
+    struct err err = {0};
+    msec end;
+    _cleanup_(freep) char *path = xasprintf("%s/%s", directory, name);
+    if (pki_certificate_end(path, &end, &err) < 0)
+        finding_add(f, "NO_CERTIFICATE", "issue this host's files again (skein cert issue --host)",
+                    "%s", err.msg);
+    else if (sat_sub(end, wall) < SOON)
+        finding_add(f, "CERTIFICATE_OLD", "issue this host's files again (skein cert issue --host)",
+                    "%s %s", path,
+                    end < wall ? "has expired: no move succeeds" : "expires within two days");
+}
+
+static void check_certificates(const struct doctor_conf *conf, msec wall, struct hv_findings *f)
+{
+    char migration[256];
+    _cleanup_(freep) char *libvirt = xasprintf("%s/libvirt", conf->pki_directory);
+    libvirt_migration_pki(conf->libvirt_directory, conf->pki_directory, migration,
+                          sizeof migration);
+    check_certificate(libvirt, "servercert.pem", wall, f);
+    check_certificate(libvirt, "clientcert.pem", wall, f);
+    check_certificate(migration, "server-cert.pem", wall, f);
+    check_certificate(migration, "client-cert.pem", wall, f);
 }
 
 static void check_crl(const char *directory, msec wall, struct hv_findings *f)
@@ -209,8 +247,12 @@ static void check_limits(const struct doctor_conf *conf, struct hv_findings *f)
 void doctor_host(const struct doctor_conf *conf, msec wall, struct hv_findings *ret)
 {
     *ret = (struct hv_findings){0};
-    if (conf->libvirt_directory != NULL)
-        check_libvirt(conf->libvirt_directory, ret);
+    if (conf->libvirt_directory != NULL) {
+        check_libvirtd(conf->libvirt_directory, ret);
+        check_qemu(conf->libvirt_directory, ret);
+        check_keepalive(conf->libvirt_directory, ret);
+        check_certificates(conf, wall, ret);
+    }
     check_crl(conf->tls_directory, wall, ret);
     check_limits(conf, ret);
 }

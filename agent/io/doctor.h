@@ -1,7 +1,8 @@
 /* doctor.h - what is wrong with this host, or in the way of one VM's leaving it, for people:
  *   GET /v1/doctor                     this host: its libvirt, its certificates, its limits
  *   GET /v1/doctor/UUID?to=HOST        a VM of this host, and a move of it
- * Both answer {"host", "findings": [{"code", "evidence", "remedy"}]}. Belongs to the loop thread.
+ * Both answer {"host", "findings": [{"code", "evidence", "remedy", "advice"}]}. Belongs to the loop
+ * thread.
  */
 #ifndef SKEIN_AGENT_IO_DOCTOR_H
 #define SKEIN_AGENT_IO_DOCTOR_H
@@ -15,6 +16,7 @@ struct doctor; /* opaque */
 struct doctor_conf {
     const char *host, *state_dir, *tls_directory;
     const char *libvirt_directory; /* "/etc/libvirt"; NULL: the hypervisor is not libvirt */
+    const char *pki_directory;     /* "/etc/pki": of libvirt's and QEMU's certificates */
     struct jobs *jobs;
     struct http *http;
 };

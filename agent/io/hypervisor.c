@@ -66,18 +66,37 @@ void hypervisor_close(struct hypervisor *hv)
     firewall_free(firewall);
 }
 
+static struct hv_finding *finding_new(struct hv_findings *f, const char *code, const char *remedy,
+                                      const char *evidence, va_list args)
+{
+    if (f->n == HV_FINDINGS_MAX)
+        return NULL;
+    struct hv_finding *one = &f->items[f->n++];
+    *one = (struct hv_finding){0};
+    vsnprintf(one->evidence, sizeof one->evidence, evidence, args);
+    snprintf(one->code, sizeof one->code, "%s", code);
+    snprintf(one->remedy, sizeof one->remedy, "%s", remedy);
+    return one;
+}
+
 void finding_add(struct hv_findings *f, const char *code, const char *remedy, const char *evidence,
                  ...)
 {
-    if (f->n == HV_FINDINGS_MAX)
-        return;
-    struct hv_finding *one = &f->items[f->n++];
     va_list args;
     va_start(args, evidence);
-    vsnprintf(one->evidence, sizeof one->evidence, evidence, args);
+    finding_new(f, code, remedy, evidence, args);
     va_end(args);
-    snprintf(one->code, sizeof one->code, "%s", code);
-    snprintf(one->remedy, sizeof one->remedy, "%s", remedy);
+}
+
+void finding_advise(struct hv_findings *f, const char *code, const char *remedy,
+                    const char *evidence, ...)
+{
+    va_list args;
+    va_start(args, evidence);
+    struct hv_finding *one = finding_new(f, code, remedy, evidence, args);
+    va_end(args);
+    if (one != NULL)
+        one->advice = true;
 }
 
 /* Whatever was planned: a host on which something is active does not go to sleep. */

@@ -91,9 +91,12 @@ struct hypervisor {
 int hypervisor_open(const struct hypervisor_conf *conf, struct hypervisor **ret, struct err *err);
 void hypervisor_close(struct hypervisor *hv); /* NULL is fine */
 
-/* evidence is formatted; beyond HV_FINDINGS_MAX nothing is added. */
+/* What forbids a move; what is only to be known. evidence is formatted; beyond HV_FINDINGS_MAX
+ * nothing is added. */
 void finding_add(struct hv_findings *f, const char *code, const char *remedy, const char *evidence,
                  ...) __attribute__((format(printf, 4, 5)));
+void finding_advise(struct hv_findings *f, const char *code, const char *remedy,
+                    const char *evidence, ...) __attribute__((format(printf, 4, 5)));
 
 /* Carry out one job; blocks. Fills all of *ret (job, kind and err included). */
 void hypervisor_call(struct hypervisor *hv, const struct hv_job *job, struct hv_result *ret);

@@ -26,7 +26,7 @@ extern const struct hypervisor_ops hypervisor_libvirt_ops;
 #define LIBVIRT_EVENTS 8
 #define LIBVIRT_TLS_PORT "16514"
 #define LIBVIRT_IDLE 4   /* connections kept for the next calls */
-#define LIBVIRT_LOOKS 16 /* other hosts looked at at once */
+#define LIBVIRT_LOOKS 16 /* connections to other hosts at once */
 
 struct observer; /* hypervisor_libvirt_observe.c: what is kept from one observation to the next */
 
@@ -61,7 +61,7 @@ struct libvirt {
     hypervisor_changed changed;
     void *changed_arg;
     struct libvirt_move *moves;
-    char *looking[LIBVIRT_LOOKS]; /* names of hosts to which a look is under way */
+    char *looking[LIBVIRT_LOOKS]; /* keys of the connections to other hosts */
 };
 
 bool libvirt_is_local(const struct libvirt *lv); /* it manages this very machine */
@@ -93,6 +93,28 @@ int libvirt_look_on(virConnectPtr conn, const char *uuid, struct hv_seen *ret, s
 int libvirt_check_name(const char *what, const char *name, const char *also, struct err *err);
 /* ERR_UNAVAILABLE when libvirtd there accepts no connection within 3 s. */
 int libvirt_check_reachable(const struct libvirt *lv, const char *host, struct err *err);
+
+/* A connection to another host's libvirt. */
+struct libvirt_peer {
+    struct libvirt *lv; /* NULL: none */
+    size_t slot;
+    virConnectPtr conn;
+};
+
+enum libvirt_peer_use {
+    LIBVIRT_PEER_LOOK, /* reads only */
+    LIBVIRT_PEER_ASK,  /* asks what libvirt answers only to those who may change things */
+};
+
+/* Of equal keys only one is open at a time: a libvirtd that hangs there holds one thread here. */
+int libvirt_peer_begin(struct libvirt *lv, const char *host, const char *key,
+                       enum libvirt_peer_use use, struct libvirt_peer *ret, struct err *err);
+void libvirt_peer_end(struct libvirt_peer *peer);
+
+/* Adds all that only both hosts together can say: what runs on the VM's disks, and what the other
+ * host lacks of its needs. Fails where the other one cannot be asked. */
+int libvirt_compare(struct libvirt *lv, virConnectPtr conn, virDomainPtr dom,
+                    const struct hv_move *move, struct hv_findings *f, struct err *err);
 
 /* A domain's state and reason in our words. incoming decides between the two ends of a migration.
  */

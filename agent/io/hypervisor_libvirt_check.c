@@ -6,33 +6,16 @@
 
 #include "agent/io/hypervisor_libvirt.h"
 #include "agent/io/hypervisor_libvirt_host.h"
+#include "agent/io/libvirt_conf.h"
 #include "proto/codec.h"
 
 /* ---- pre-check, at the source ---- */
 
-/* Where QEMU's migration certificates are: as qemu.conf says, else libvirt's defaults. */
-static void tls_directory(char *ret, size_t size)
-{
-    static const char migrate[] = "/etc/pki/libvirt-migrate";
-    char line[512], value[256];
-    snprintf(ret, size, "%s", access(migrate, F_OK) == 0 ? migrate : "/etc/pki/qemu");
-    FILE *f = fopen("/etc/libvirt/qemu.conf", "re");
-    bool own = false;
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        if (sscanf(line, " migrate_tls_x509_cert_dir = \"%255[^\"]\"", value) == 1)
-            own = true;
-        else if (own || sscanf(line, " default_tls_x509_cert_dir = \"%255[^\"]\"", value) != 1)
-            continue;
-        snprintf(ret, size, "%s", value);
-    }
-    if (f != NULL)
-        fclose(f);
-}
-
 static int check_tls_files(const char *end, struct err *err)
 {
     char directory[256], path[512];
-    tls_directory(directory, sizeof directory);
+    libvirt_migration_pki(LIBVIRT_CONF_DIRECTORY, LIBVIRT_PKI_DIRECTORY, directory,
+                          sizeof directory);
     const char *const files[] = {"ca-cert.pem", "-cert.pem", "-key.pem"};
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
         snprintf(path, sizeof path, "%s/%s%s", directory, i > 0 ? end : "", files[i]);
@@ -205,6 +188,24 @@ static int check_leaving(virDomainPtr dom, const struct hv_move *move, struct er
     return 0;
 }
 
+/* The first of what forbids it, as an error. A libvirt there that cannot be asked now may be back
+ * in a moment; one that we are not to trust is not. */
+static int check_both(struct libvirt *lv, virConnectPtr conn, virDomainPtr dom,
+                      const struct hv_move *move, struct err *err)
+{
+    struct hv_findings found = {0};
+    if (libvirt_compare(lv, conn, dom, move, &found, err) < 0) {
+        if (err->code == ERR_HYPERVISOR || err->code == ERR_UNSUPPORTED)
+            err->code = ERR_UNAVAILABLE;
+        return -(int)err->code;
+    }
+    for (size_t i = 0; i < found.n; i++)
+        if (!found.items[i].advice)
+            return err_set(err, ERR_INCOMPATIBLE, "%s: %s; %s", found.items[i].code,
+                           found.items[i].evidence, found.items[i].remedy);
+    return 0;
+}
+
 int libvirt_precheck(struct hypervisor *hv, const struct hv_move *move, struct err *err)
 {
     struct libvirt *lv = (struct libvirt *)hv;
@@ -214,7 +215,7 @@ int libvirt_precheck(struct hypervisor *hv, const struct hv_move *move, struct e
         libvirt_domain(call.conn, move->uuid, &dom, err) < 0 || check_leaving(dom, move, err) < 0 ||
         check_definition(lv, call.conn, dom, move, err) < 0 || check_tls_files("client", err) < 0)
         return -(int)err->code;
-    return libvirt_check_reachable(lv, move->to, err);
+    return check_both(lv, call.conn, dom, move, err);
 }
 
 /* ---- all that is in the way, for people ---- */
@@ -299,10 +300,14 @@ int libvirt_examine(struct hypervisor *hv, const struct hv_move *move, struct hv
     if (check_tls_files("client", &refused) < 0)
         finding_add(ret, "NO_TLS", "issue it (skein cert issue --host) and put it there", "%s",
                     refused.msg);
-    if (libvirt_check_reachable(lv, move->to, &refused) < 0)
-        finding_add(ret, "OUT_OF_REACH",
-                    "start libvirtd there with -l, and open its port " LIBVIRT_TLS_PORT, "%s",
-                    refused.msg);
+    if (libvirt_compare(lv, call.conn, dom, move, ret, &refused) < 0) {
+        bool distrust = refused.code == ERR_TLS || refused.code == ERR_DENIED ||
+                        strstr(refused.msg, " TLS ") != NULL;
+        finding_add(ret, distrust ? "PEER_CERTIFICATE" : "OUT_OF_REACH",
+                    distrust ? "see both hosts' certificates, and tls_allowed_dn_list there"
+                             : "start libvirtd there with -l, and open its port " LIBVIRT_TLS_PORT,
+                    "%s", refused.msg);
+    }
     return 0;
 }
 

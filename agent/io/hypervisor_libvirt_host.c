@@ -229,7 +229,7 @@ static int read_networks(virConnectPtr conn, Skein__HostCapability *cap, struct 
     return 0;
 }
 
-static void read_free_pages(virConnectPtr conn, Skein__HostCapability *cap)
+void host_free_pages(virConnectPtr conn, Skein__HostCapability *cap)
 {
     for (size_t i = 0; i < cap->n_hugepages; i++) {
         Skein__HugePages *h = cap->hugepages[i];
@@ -276,7 +276,7 @@ int host_resources(virConnectPtr conn, Skein__HostCapability *cap, struct host_p
 {
     if (read_networks(conn, cap, err) < 0)
         return -(int)err->code;
-    read_free_pages(conn, cap);
+    host_free_pages(conn, cap);
     read_cells(conn, cap);
     return host_storage(conn, cap, ret, err);
 }

@@ -27,6 +27,9 @@ int host_capability(virConnectPtr conn, Skein__HostCapability **ret, struct err 
 int host_storage(virConnectPtr conn, Skein__HostCapability *cap, struct host_pools *ret,
                  struct err *err);
 
+/* How many of its huge pages are free, where that is known. */
+void host_free_pages(virConnectPtr conn, Skein__HostCapability *cap);
+
 /* Adds to cap what changes while the host runs: storage, networks, free pages and free memory of
  * the nodes; and says the pools to put disks to. */
 int host_resources(virConnectPtr conn, Skein__HostCapability *cap, struct host_pools *ret,

@@ -97,8 +97,8 @@ int libvirt_check_reachable(const struct libvirt *lv, const char *host, struct e
     return rc;
 }
 
-/* At most one look at a host at a time: a hanging libvirtd there holds one thread here. */
-static int looking_begin(struct libvirt *lv, const char *host, size_t *ret_slot, struct err *err)
+static int peer_reserve(struct libvirt *lv, const char *host, const char *key, size_t *ret_slot,
+                        struct err *err)
 {
     size_t slot = LIBVIRT_LOOKS;
     bool twice = false;
@@ -107,10 +107,10 @@ static int looking_begin(struct libvirt *lv, const char *host, size_t *ret_slot,
         if (lv->looking[i] == NULL)
             slot = i;
         else
-            twice = twice || strcmp(lv->looking[i], host) == 0;
+            twice = twice || strcmp(lv->looking[i], key) == 0;
     }
     if (!twice && slot < LIBVIRT_LOOKS)
-        lv->looking[slot] = xstrdup(host);
+        lv->looking[slot] = xstrdup(key);
     pthread_mutex_unlock(&lv->lock);
     *ret_slot = slot;
     if (twice)
@@ -119,37 +119,46 @@ static int looking_begin(struct libvirt *lv, const char *host, size_t *ret_slot,
     return slot < LIBVIRT_LOOKS ? 0 : err_set(err, ERR_LIMIT, "too many looks at other hosts");
 }
 
-static void looking_end(struct libvirt *lv, size_t slot)
+int libvirt_peer_begin(struct libvirt *lv, const char *host, const char *key,
+                       enum libvirt_peer_use use, struct libvirt_peer *ret, struct err *err)
 {
-    pthread_mutex_lock(&lv->lock);
-    free(TAKE_PTR(lv->looking[slot]));
-    pthread_mutex_unlock(&lv->lock);
+    _cleanup_(libvirt_peer_end) struct libvirt_peer peer = {0};
+    _cleanup_(freep) char *uri = peer_uri(lv, host);
+    if (peer_reserve(lv, host, key, &peer.slot, err) < 0)
+        return -(int)err->code;
+    peer.lv = lv;
+    if (libvirt_check_reachable(lv, host, err) < 0)
+        return -(int)err->code;
+    peer.conn = use == LIBVIRT_PEER_LOOK ? virConnectOpenReadOnly(uri) : virConnectOpen(uri);
+    if (peer.conn == NULL)
+        return libvirt_error(err, "connecting to %s", uri);
+    virConnectSetKeepAlive(peer.conn, 2, 3);
+    *ret = peer;
+    peer.lv = NULL;
+    return 0;
 }
 
-static int look_there(const struct libvirt *lv, const struct hv_move *move, struct hv_seen *ret,
-                      struct err *err)
+void libvirt_peer_end(struct libvirt_peer *peer)
 {
-    _cleanup_(freep) char *uri = peer_uri(lv, move->to);
-    if (libvirt_check_reachable(lv, move->to, err) < 0)
-        return -(int)err->code;
-    _cleanup_conn_ virConnectPtr conn = virConnectOpenReadOnly(uri);
-    if (conn == NULL)
-        return libvirt_error(err, "connecting to %s", uri);
-    virConnectSetKeepAlive(conn, 2, 3);
-    return libvirt_look_on(conn, move->uuid, ret, err);
+    struct libvirt *lv = TAKE_PTR(peer->lv);
+    if (lv == NULL)
+        return;
+    if (peer->conn != NULL)
+        virConnectClose(peer->conn);
+    pthread_mutex_lock(&lv->lock);
+    free(TAKE_PTR(lv->looking[peer->slot]));
+    pthread_mutex_unlock(&lv->lock);
 }
 
 int libvirt_look_remote(struct hypervisor *hv, const struct hv_move *move, struct hv_seen *ret,
                         struct err *err)
 {
-    struct libvirt *lv = (struct libvirt *)hv;
-    size_t slot;
+    _cleanup_(libvirt_peer_end) struct libvirt_peer peer = {0};
     if (libvirt_check_name("host", move->to, "", err) < 0 ||
-        looking_begin(lv, move->to, &slot, err) < 0)
+        libvirt_peer_begin((struct libvirt *)hv, move->to, move->to, LIBVIRT_PEER_LOOK, &peer,
+                           err) < 0)
         return -(int)err->code;
-    int rc = look_there(lv, move, ret, err);
-    looking_end(lv, slot);
-    return rc;
+    return libvirt_look_on(peer.conn, move->uuid, ret, err);
 }
 
 /* ---- migrate ---- */

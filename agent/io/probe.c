@@ -1,5 +1,7 @@
 #include "agent/io/probe.h"
 
+#include <dirent.h>
+#include <limits.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -169,6 +171,35 @@ bool probe_mount_of(const char *mounts, const char *path, struct probe_mount *re
     if (found)
         ret->shared = type_is_shared(ret->type);
     return found;
+}
+
+static bool starts_with(const char *file, const char *start)
+{
+    _cleanup_(freep) char *text = read_text(file);
+    return text != NULL && strncmp(text, start, strlen(start)) == 0;
+}
+
+bool probe_multipath(const char *sysfs, const char *path, struct probe_multipath *ret)
+{
+    char real[PATH_MAX];
+    const char *name = realpath(path, real) != NULL ? strrchr(real, '/') : strrchr(path, '/');
+    if (name == NULL || strncmp(name, "/dm-", 4) != 0)
+        return false;
+    _cleanup_(freep) char *uuid = xasprintf("%s/block%s/dm/uuid", sysfs, name);
+    _cleanup_(freep) char *slaves = xasprintf("%s/block%s/slaves", sysfs, name);
+    DIR *dir = starts_with(uuid, "mpath-") ? opendir(slaves) : NULL;
+    if (dir == NULL)
+        return false;
+    *ret = (struct probe_multipath){0};
+    for (const struct dirent *e; (e = readdir(dir)) != NULL;) {
+        if (e->d_name[0] == '.')
+            continue;
+        _cleanup_(freep) char *state = xasprintf("%s/%s/device/state", slaves, e->d_name);
+        ret->all++;
+        ret->up += starts_with(state, "running");
+    }
+    closedir(dir);
+    return true;
 }
 
 static bool is_bridge(int fd, const char *name)

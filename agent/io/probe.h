@@ -35,6 +35,14 @@ struct probe_mount {
 
 bool probe_mount_of(const char *mounts, const char *path, struct probe_mount *ret);
 
+/* The paths of a device of several ("mpath-" of the device mapper's): all, and those that work, as
+ * sysfs (mostly "/sys") says. False: path is no such device. */
+struct probe_multipath {
+    unsigned all, up;
+};
+
+bool probe_multipath(const char *sysfs, const char *path, struct probe_multipath *ret);
+
 /* Names of the bridges (the kernel's and Open vSwitch's) that are up, sorted; the caller frees the
  * names and the array. */
 char **probe_bridges(size_t *ret_n);

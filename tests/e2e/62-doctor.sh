@@ -41,6 +41,46 @@ check "a disk on this host only is found" finds LOCAL_DISK plain hv2
 virsh_on hv1 detach-disk plain vdb --live --config >/dev/null
 # the guest has no driver that would let the disk go: it stays
 
+# ---- what runs on a guest's disks
+virsh_on hv1 blockcopy plain vda /srv/shared/copy.raw --transient-job --format raw >/dev/null
+check "a block job is found" finds BLOCK_JOB plain hv2
+virsh_on hv1 blockjob plain vda --abort
+virsh_on hv1 backup-begin plain /dev/stdin >/dev/null <<'EOF'
+<domainbackup mode='pull'><server transport='unix' socket='/tmp/backup.sock'/>
+  <disks><disk name='vda' type='file'><scratch file='/srv/shared/scratch.qcow2'/></disk></disks></domainbackup>
+EOF
+check "a backup in progress is found" finds BACKUP plain hv2
+virsh_on hv1 domjobabort plain
+virsh_on hv1 snapshot-create plain /dev/stdin --redefine >/dev/null <<EOF
+<domainsnapshot><name>s1</name><state>shutoff</state><creationTime>1700000000</creationTime>
+  <disks><disk name='vda' snapshot='internal'/></disks>$(virsh_on hv1 dumpxml plain --inactive)</domainsnapshot>
+EOF
+check "snapshots are found" finds SNAPSHOTS plain hv2
+virsh_on hv1 snapshot-delete plain s1 --metadata >/dev/null
+
+# ---- what the other host lacks: a definition that asks for much
+much="<numatune><memory mode='strict' nodeset='5'/></numatune><devices>
+<interface type='network'><source network='nowhere'/><filterref filter='unknown'/></interface>
+<disk type='block'><driver name='qemu' type='raw' cache='unsafe'/><source dev='/dev/sdx'/><target dev='vdz'/></disk>
+<disk type='network'><auth username='x'><secret type='ceph' uuid='aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeee1'/></auth>
+<source protocol='rbd' name='vms/x'><host name='mon'/></source><target dev='vdy'/></disk>
+<disk type='volume'><source pool='nowhere' volume='x'/><target dev='vdx'/></disk>"
+virsh_on hv1 dumpxml plain --inactive | tr -d '\n' | sed \
+    -e 's|<name>[^<]*|<name>odd|; s|<uuid>[^<]*|<uuid>aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee|' \
+    -e "s|<vcpu[^>]*>|<vcpu cpuset='0-500'>|; s|<cpu .*</cpu>|<cpu mode='custom'><model>Icelake-Server</model></cpu>|" \
+    -e "s|<devices>|${much//$'\n'/}|" >"$WORK/odd.xml"
+virsh_on hv1 define /dev/stdin <"$WORK/odd.xml" >/dev/null
+odd_is_known() { doctor odd hv2 >"$WORK/odd.json" 2>&1 && jq -e .findings "$WORK/odd.json"; }
+check "it is seen" wait_until 20 odd_is_known
+for code in CPU NUMA PINNING NETWORK NWFILTER SECRET STORAGE CACHE_MODE UNSTABLE_PATH; do
+    check "it is found: $code" jq -e --arg code "$code" 'any(.findings[]; .code == $code)' "$WORK/odd.json"
+done
+virsh_on hv1 undefine odd >/dev/null
+lab exec hv1 mv /etc/pki/libvirt/clientcert.pem /etc/pki/libvirt/away.pem
+check "a host without its certificate is told so" finds NO_CERTIFICATE
+check "the other host does not let it in" finds PEER_CERTIFICATE plain hv2
+lab exec hv1 mv /etc/pki/libvirt/away.pem /etc/pki/libvirt/clientcert.pem
+
 lab link hv2 down
 check "a destination out of reach is found" finds OUT_OF_REACH plain hv2
 lab link hv2 up
