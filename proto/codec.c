@@ -108,8 +108,8 @@ bool codec_text_ok(const char *text, size_t max)
 
 static size_t text_limit(const ProtobufCFieldDescriptor *field)
 {
-    static const char *const long_texts[] = {"message", "reason", "evidence",
-                                             "health",  "path",   "query"};
+    static const char *const long_texts[] = {"message", "reason", "evidence",       "health",
+                                             "path",    "query",  "changed_reason", "wrong_reason"};
     for (size_t i = 0; i < ARRAY_SIZE(long_texts); i++)
         if (strcmp(field->name, long_texts[i]) == 0)
             return CODEC_TEXT_MAX;

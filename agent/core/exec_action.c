@@ -288,6 +288,11 @@ void action_forget(struct exec *e, struct step *s, struct action *a, const struc
 /* The body and the approvals have served; the permit's digest still says what was approved. */
 static void strip(Skein__JournalRecord *r)
 {
+    for (size_t i = 0; i < r->n_before; i++)
+        free(r->before[i]);
+    free(r->before);
+    r->before = NULL;
+    r->n_before = 0;
     free(r->body.data);
     r->body = (ProtobufCBinaryData){0};
     r->has_body = 0;
@@ -320,9 +325,17 @@ static void action_end(struct action *a, struct step *s, enum exec_state to,
 void action_done(struct action *a, struct step *s, const char *message)
 {
     struct err none = {0};
-    bool copied = a->move.how.storage != MIGRATE_STORAGE_NONE;
-    snprintf(none.msg, sizeof none.msg, "%s%s%.200s", message,
-             copied ? "the disks that were copied are still on " : "", copied ? s->conf->host : "");
+    struct buf b = {0};
+    buf_adds(&b, message);
+    if (a->move.how.storage != MIGRATE_STORAGE_NONE)
+        buf_addf(&b, "%sthe disks that were copied are still on %.200s", b.len > 0 ? "; " : "",
+                 s->conf->host);
+    if (a->changed[0] != '\0')
+        buf_addf(&b, "%snot as before: %s", b.len > 0 ? "; " : "", a->changed);
+    struct err line; /* makes it one line of UTF-8 */
+    err_set(&line, ERR_UNKNOWN, "%s", b.len > 0 ? b.data : "");
+    snprintf(none.msg, sizeof none.msg, "%s", line.msg);
+    buf_done(&b);
     action_end(a, s, EXEC_DONE, SKEIN__JOURNAL_STATE__JOURNAL_DONE, &none, "succeeded");
 }
 

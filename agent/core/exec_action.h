@@ -81,7 +81,8 @@ struct action {
 
     bool hooks_asked; /* of the gate rules, for this start */
 
-    bool autostart; /* it starts with this host, as was just seen */
+    bool autostart;                /* it starts with this host, as was just seen */
+    char changed[512], wrong[512]; /* as its destination compared it with what it was; "" */
     bool cancelled;
     struct err outcome; /* what is to be told of a failure; ERR_OK: nothing yet */
 

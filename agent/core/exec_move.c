@@ -113,6 +113,17 @@ static bool ask_hooks(const struct exec *e, struct action *a, struct step *s)
     return true;
 }
 
+static void keep_baseline(Skein__JournalRecord *r, const struct baseline *b)
+{
+    for (size_t i = 0; i < r->n_before; i++)
+        free(r->before[i]);
+    free(r->before);
+    r->before = xcalloc(b->n + 1, sizeof *r->before);
+    r->n_before = b->n;
+    for (size_t i = 0; i < b->n; i++)
+        r->before[i] = xstrdup(b->lines[i]);
+}
+
 /* True: forgotten. */
 static bool prechecked(struct exec *e, struct action *a, struct step *s, const struct err *err)
 {
@@ -452,6 +463,8 @@ static bool job_done(struct exec *e, struct action *a, struct step *s,
                      const struct hv_result *result)
 {
     a->job = 0;
+    if (a->state == EXEC_PRECHECK && result->kind == HV_PRECHECK)
+        keep_baseline(a->record, &result->baseline);
     if (a->state == EXEC_PRECHECK)
         return prechecked(e, a, s, &result->err);
     if (a->state == EXEC_TIDY && result->err.code == ERR_OK)

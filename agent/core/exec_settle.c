@@ -28,6 +28,10 @@ static void look_there(struct action *a, struct step *s)
     look.uuid = a->record->uuid;
     look.plan = a->record->plan;
     look.action = a->record->action;
+    if (action_has_started(a)) {
+        look.before = a->record->before;
+        look.n_before = a->record->n_before;
+    }
     Skein__Request request = SKEIN__REQUEST__INIT;
     request.kind_case = SKEIN__REQUEST__KIND_LOOK;
     request.look = &look;
@@ -107,6 +111,10 @@ bool settle_reply(struct action *a, const char *from, const Skein__Reply *reply)
                            .job = seen->job};
     snprintf(copy.reason, sizeof copy.reason, "%s", seen->reason != NULL ? seen->reason : "");
     glance_take(&a->there, &copy, 0);
+    if (action_is_terminal(a)) /* what it was is no longer kept: it was compared before */
+        return true;
+    snprintf(a->changed, sizeof a->changed, "%s", action_text(seen->changed_reason));
+    snprintf(a->wrong, sizeof a->wrong, "%s", action_text(seen->wrong_reason));
     return true;
 }
 
@@ -221,6 +229,10 @@ static void keep_evidence(struct action *a)
     describe(&b, a->record->from, &a->here);
     buf_adds(&b, "; ");
     describe(&b, a->record->to, &a->there);
+    if (a->wrong[0] != '\0')
+        buf_addf(&b, "; another definition than before: %s", a->wrong);
+    if (a->changed[0] != '\0')
+        buf_addf(&b, "; not as before: %s", a->changed);
     struct err line; /* makes it one line of UTF-8 */
     err_set(&line, ERR_UNKNOWN, "%s", b.data);
     buf_done(&b);
@@ -256,6 +268,10 @@ static void moved(struct action *a, struct step *s)
 {
     a->finished = true;
     action_journal(a, s, SKEIN__JOURNAL_STATE__JOURNAL_FINISHED);
+    if (a->wrong[0] != '\0') { /* what is left here is left: it may say what it was */
+        action_needs_operator(a, s, "it moved, but its definition there is not what it was");
+        return;
+    }
     if (a->here.seen.present) {
         move_tidy(a, s);
         return;

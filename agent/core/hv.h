@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/core/baseline.h"
 #include "planner/core/migration.h"
 #include "proto/err.h"
 #include "proto/hash.h"
@@ -40,9 +41,11 @@ enum hv_kind {
     HV_LOOK,        /* one VM, here -> seen */
     HV_LOOK_REMOTE, /* one VM, at move.to, through that host's hypervisor: when its agent is silent
                      * -> seen */
-    HV_PRECHECK,    /* source: can this VM leave for that host now? error code and message if not */
+    HV_PRECHECK,    /* source: can this VM leave for that host now? error code and message if not;
+                     * else what it is like -> baseline */
     HV_EXAMINE,     /* source: all that is in the way of this VM's leaving -> findings */
     HV_ADMIT,       /* destination: can this VM arrive now? what its VmDetail needs is here */
+    HV_BASELINE,    /* destination: what is a VM like that has arrived? -> baseline */
     HV_MIGRATE,     /* source: carry it out; blocks until done -> stats. ERR_CONFLICT: it was not
                      * begun, the VM is not running or has another job */
     HV_PROGRESS,    /* source: of the running job -> progress */
@@ -150,6 +153,7 @@ struct hv_result {
     struct hv_progress progress;  /* PROGRESS */
     struct hv_stats stats;        /* MIGRATE */
     struct hv_findings *findings; /* EXAMINE; owned */
+    struct baseline baseline;     /* PRECHECK, BASELINE; owned; empty: not known */
 };
 
 void hv_job_done(struct hv_job *job);

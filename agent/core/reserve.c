@@ -40,6 +40,7 @@ void reserve_free(struct reserve *r)
         hold_free(r->holds[i]);
     budget_free(r->budget);
     reserve_start_free(r);
+    reserve_look_free(r);
     free(r->holds);
     free(r);
 }

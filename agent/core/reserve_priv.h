@@ -45,6 +45,9 @@ struct look {
     char from[HV_NAME_MAX];
     Skein__JournalState journal;
     msec deadline_mono;
+    Skein__LookVm *question; /* owned */
+    bool comparing;          /* the job is the second one: what it is like */
+    struct hv_seen seen;     /* ... and this was seen by the first */
 };
 
 /* A VM that arrived and shall start with this host. */
@@ -102,6 +105,7 @@ const Skein__VmDetail *reserve_find_vm(Skein__VmDetail *const *vms, size_t n, co
 /* Answers the look that it is of, if it is one's. */
 void reserve_look_result(struct reserve *r, struct step *s, const struct hv_result *result);
 void reserve_look_tick(struct reserve *r, const struct step *s);
+void reserve_look_free(struct reserve *r);
 
 /* ---- reserve_start.c ---- */
 

@@ -17,6 +17,7 @@ void hv_result_done(struct hv_result *result)
     if (result->detail != NULL)
         skein__host_detail__free_unpacked(TAKE_PTR(result->detail), NULL);
     free(TAKE_PTR(result->findings));
+    baseline_done(&result->baseline);
 }
 
 void trust_command_done(struct trust_command *command)

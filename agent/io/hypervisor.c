@@ -153,6 +153,11 @@ void hypervisor_call(struct hypervisor *hv, const struct hv_job *job, struct hv_
         break;
     case HV_PRECHECK:
         rc = ops->precheck(hv, move, err);
+        if (rc == 0 && ops->baseline != NULL)
+            ops->baseline(hv, move->uuid, &ret->baseline, NULL); /* it moves without, too */
+        break;
+    case HV_BASELINE:
+        rc = ops->baseline != NULL ? ops->baseline(hv, move->uuid, &ret->baseline, err) : 0;
         break;
     case HV_EXAMINE:
         ret->findings = xcalloc(1, sizeof *ret->findings);

@@ -62,6 +62,8 @@ struct hypervisor_ops {
     /* Adds what is in the way; fails only where it cannot look. */
     int (*examine)(struct hypervisor *hv, const struct hv_move *move, struct hv_findings *ret,
                    struct err *err);
+    /* What the VM is like, to be compared after a move; NULL: this hypervisor does not say. */
+    int (*baseline)(struct hypervisor *hv, const char *uuid, struct baseline *ret, struct err *err);
     int (*admit)(struct hypervisor *hv, const struct hv_move *move, const Skein__VmDetail *vm,
                  struct err *err);
     /* ret is filled as far as it is known, also on failure. */

@@ -604,6 +604,7 @@ const struct hypervisor_ops hypervisor_libvirt_ops = {
     .look_remote = libvirt_look_remote,
     .precheck = libvirt_precheck,
     .examine = libvirt_examine,
+    .baseline = libvirt_baseline,
     .admit = libvirt_admit,
     .migrate = libvirt_migrate,
     .progress = libvirt_progress,

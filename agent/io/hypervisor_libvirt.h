@@ -136,6 +136,8 @@ int libvirt_look_remote(struct hypervisor *hv, const struct hv_move *move, struc
 int libvirt_precheck(struct hypervisor *hv, const struct hv_move *move, struct err *err);
 int libvirt_examine(struct hypervisor *hv, const struct hv_move *move, struct hv_findings *ret,
                     struct err *err);
+int libvirt_baseline(struct hypervisor *hv, const char *uuid, struct baseline *ret,
+                     struct err *err);
 int libvirt_admit(struct hypervisor *hv, const struct hv_move *move, const Skein__VmDetail *vm,
                   struct err *err);
 int libvirt_migrate(struct hypervisor *hv, const struct hv_move *move, struct hv_stats *ret,

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/core/baseline.h"
 #include "proto/err.h"
 #include "proto/skein.pb-c.h"
 #include "proto/util.h"
@@ -43,6 +44,9 @@ struct domain_xml {
     bool locked_by_lease; /* a <lease>: a lock manager guards it */
     char warning[256];    /* the first thing wrong with our metadata, or "" */
 };
+
+/* Adds to ret what a live definition says, in lines (agent/core/baseline.h). */
+int baseline_xml_read(const char *text, struct baseline *ret, struct err *err);
 
 int domain_xml_parse(const char *text, struct domain_xml *ret, struct err *err);
 void domain_xml_done(struct domain_xml *d);

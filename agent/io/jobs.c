@@ -311,6 +311,7 @@ static const char *kind_name(enum hv_kind kind)
         [HV_LOOK_REMOTE] = "looking at the VM on the other host",
         [HV_PRECHECK] = "the check before leaving",
         [HV_EXAMINE] = "examining the VM",
+        [HV_BASELINE] = "comparing the VM with what it was",
         [HV_ADMIT] = "the check before arriving",
         [HV_MIGRATE] = "the migration",
         [HV_PROGRESS] = "asking for progress",

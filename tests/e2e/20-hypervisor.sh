@@ -96,12 +96,22 @@ check "not in huge pages that are not there" admits CAPACITY "in pages of 2048 K
 check "not where it runs" says 'result("admit") | .code == "EXISTS" and (.message | contains("active here"))' \
     hv1 "observe;wait;admit $WEB"
 
+# --- before and after: what a VM is like ---
+virsh_on hv1 blkdeviotune "$web" vda --total-bytes-sec 50000000 --live --config >/dev/null
+virsh_on hv1 schedinfo "$web" --set cpu_shares=900 --live --config >/dev/null 2>&1 || true
+check "what it is like is said before it leaves" says 'result("precheck").baseline | any(startswith("def memory=64 MiB")) and
+    any(. == "set disk vda limits=total_bytes_sec=50000000") and any(startswith("def disk vda=disk virtio")) and
+    any(. == "set disk vda source=/srv/shared/'"$web"'.raw") and any(. == "set statistics of processors=counted")' \
+    hv1 "precheck $WEB hv2"
+jq -S 'select(.kind == "precheck") | .baseline' "$WORK/said" >"$WORK/before"
+
 # --- migrate ---------------------------------------------------------------------------------------------------------
 check "it migrates over TLS; downtime and time are told" says 'result("migrate") | .code == "OK" and .downtime_ms > 0 and
     .downtime_ms < 2000 and .elapsed_ms > 100' hv1 \
     "migrate $WEB hv2 address=10.78.0.2 persistent=1 downtime=300 converge=1 timeout=60000"
 note "$(jq -c '{ms, downtime_ms}' "$WORK/said")"
 check "it is there, and only there" guest_is "$web" hv2
+check "it is like it was" eval 'hv hv2 "baseline $WEB" | jq -S .baseline | diff "$WORK/before" -'
 check "it never stopped counting" beats_on "$web"
 check "its source sees it gone, and there is nothing to tidy" says '(result("look").present | not) and
     result("tidy").code == "OK" and (result("look-remote") | .state == "VM_RUNNING" and .reason == "migrated")' \

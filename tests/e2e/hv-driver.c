@@ -6,7 +6,7 @@
  * command, "kind", "code", "message", "ms" it took, and what it brought}. After the last line it
  * waits for what still runs, closes, and ends. Commands:
  *   observe                       look UUID
- *   look-remote UUID HOST         precheck UUID HOST
+ *   look-remote UUID HOST         precheck UUID HOST      baseline UUID
  *   admit UUID                    (of the VM as the last observation saw it)
  *   admit-as UUID KEY=VALUE...    the same with memory_mib, machine, cpu_model, storage or network
  *                                 changed
@@ -38,9 +38,9 @@ static struct {
     struct sensors *sensors;
 } d;
 
-static const char *const kinds[] = {"observe", "look",    "look-remote", "precheck", "examine",
-                                    "admit",   "migrate", "progress",    "tune",     "postcopy",
-                                    "abort",   "tidy",    "resume",      "discard",  "autostart"};
+static const char *const kinds[] = {
+    "observe",  "look", "look-remote", "precheck", "examine", "admit",  "baseline", "migrate",
+    "progress", "tune", "postcopy",    "abort",    "tidy",    "resume", "discard",  "autostart"};
 
 static uint64_t now_ms(void)
 {
@@ -146,6 +146,11 @@ static void add_result(json_t *line, const struct hv_result *r)
             json_pack("{s:b, s:s, s:b, s:b, s:I, s:s}", "present", r->seen.present, "state",
                       r->seen.present ? state->name : "-", "persistent", r->seen.persistent, "job",
                       r->seen.job, "job_ms", (json_int_t)r->seen.job_ms, "reason", r->seen.reason));
+    } else if (r->kind == HV_PRECHECK || r->kind == HV_BASELINE) {
+        json_t *lines = json_array();
+        for (size_t i = 0; i < r->baseline.n; i++)
+            json_array_append_new(lines, json_string(r->baseline.lines[i]));
+        json_object_set_new(line, "baseline", lines);
     } else if (r->kind == HV_PROGRESS) {
         const struct hv_progress *p = &r->progress;
         json_object_update_new(

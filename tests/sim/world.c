@@ -574,6 +574,7 @@ static void carry_out(struct sim *s, struct sim_host *h, const struct hv_job *jo
     case HV_DISCARD:
         repair(s, h, vm, r);
         break;
+    case HV_BASELINE:  /* its hypervisors do not say */
     case HV_AUTOSTART: /* its VMs do not */
     case HV_TUNE:
     case HV_POSTCOPY: /* its plans do not allow it */

@@ -141,6 +141,8 @@ struct world {
     bool autostart; /* what send_reserve() says of its VM */
     unsigned autostarts;
     unsigned autostart_refused; /* so often at first */
+    const char *becomes;        /* after a move: its card, of this kind; NULL: not said */
+    const char *becomes_kind;   /* "def", "set" */
     unsigned opened, closed;    /* calls to the firewall */
     unsigned hooks_asked;       /* ... and to hooks, ... */
     struct err hook_says;       /* ... which answer so */

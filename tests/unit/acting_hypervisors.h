@@ -224,6 +224,10 @@ static inline void hv_evaluate(struct world *w, struct host *h, const struct hv_
     case HV_ADMIT:
         if (w->faults && chance(w, 30))
             err_set(&r->err, ERR_INCOMPATIBLE, "a device cannot move");
+        if (w->becomes != NULL && job->kind == HV_PRECHECK) {
+            baseline_add(&r->baseline, "def", "memory", "64 MiB");
+            baseline_add(&r->baseline, w->becomes_kind, "card", "virtio");
+        }
         break;
     case HV_PROGRESS:
         r->progress = (struct hv_progress){.running = m != NULL,
@@ -248,6 +252,12 @@ static inline void hv_evaluate(struct world *w, struct host *h, const struct hv_
     case HV_RESUME:
     case HV_DISCARD:
         hv_repair(w, h->index, vm, r);
+        break;
+    case HV_BASELINE:
+        if (w->becomes != NULL)
+            baseline_add(&r->baseline, "def", "memory", "64 MiB");
+        if (w->becomes != NULL)
+            baseline_add(&r->baseline, w->becomes_kind, "card", w->becomes);
         break;
     case HV_MIGRATE:
     case HV_EXAMINE:

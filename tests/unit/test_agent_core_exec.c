@@ -116,6 +116,53 @@ static void a_quiet_day_moves_what_fits(void **state)
     world_done(&w);
 }
 
+static const struct action *action_of(const struct world *w, int vm)
+{
+    for (int i = 0; i < HOSTS; i++)
+        for (size_t k = 0; k < w->hosts[i].exec->n; k++)
+            if (w->hosts[i].exec->actions[k]->record->uuid != NULL &&
+                vm_index((struct world *)(uintptr_t)w,
+                         w->hosts[i].exec->actions[k]->record->uuid) == vm)
+                return w->hosts[i].exec->actions[k];
+    return NULL;
+}
+
+/* The source takes down what it is like, the destination compares: what is set up otherwise is
+ * told, another definition wants an operator. */
+static void what_changed_by_the_move_is_told(void **state)
+{
+    (void)state;
+
+    static const struct {
+        const char *becomes, *kind, *told;
+        enum exec_state end;
+    } days[] = {
+        {"virtio", "set", "", EXEC_DONE},
+        {"e1000", "set", "not as before: card was virtio, is e1000", EXEC_DONE},
+        {"e1000", "def", "another definition than before: card was virtio, is e1000",
+         EXEC_NEEDS_OPERATOR},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(days); i++) {
+        struct world w;
+        world_init(&w, 1);
+        w.becomes = days[i].becomes;
+        w.becomes_kind = days[i].kind;
+        run(&w, 2000);
+        world_begin(&w);
+        run(&w, 60000);
+        assert_int_equal(w.end_state[1], days[i].end);
+        assert_true(w.doms[2][1].present);
+        const struct action *a = action_of(&w, 1);
+        assert_non_null(a);
+        assert_non_null(strstr(a->record->evidence, days[i].told));
+        if (days[i].end == EXEC_DONE && days[i].told[0] != '\0')
+            assert_string_equal(a->record->message, days[i].told);
+        assert_int_equal(a->record->n_before, 0); /* it has served */
+        world_done(&w);
+    }
+}
+
 /* Dies right after the k-th journal write of the source, for every k, with every fate. */
 static void death_at_every_journal_write(void **state)
 {
@@ -408,6 +455,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_of_transitions_has_no_way_back),
         cmocka_unit_test(a_quiet_day_moves_what_fits),
+        cmocka_unit_test(what_changed_by_the_move_is_told),
         cmocka_unit_test(cancel_works_in_every_state),
         cmocka_unit_test(a_job_that_a_person_began_is_left_alone),
         cmocka_unit_test(an_agent_that_died_adopts_its_job),

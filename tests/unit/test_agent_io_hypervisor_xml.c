@@ -105,6 +105,60 @@ static void rich_domain_is_understood(void **state)
     domain_xml_done(&d);
 }
 
+static bool has_line(const struct baseline *b, const char *line)
+{
+    return listed(b->lines, b->n, line);
+}
+
+/* What both ends of a move say alike of a VM, and of which a start makes nothing anew. */
+static void baseline_is_read(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "<domain type='kvm' id='7'><name>x</name><memory unit='MiB'>64</memory>"
+        "<vcpu placement='static' cpuset='0-3'>2</vcpu>"
+        "<cputune><shares>900</shares><vcpupin vcpu='1' cpuset='2'/></cputune>"
+        "<memtune><hard_limit unit='KiB'>99</hard_limit></memtune>"
+        "<numatune><memory mode='strict' nodeset='0'/></numatune>"
+        "<os><type machine='pc-q35-7.2'>hvm</type></os><devices>"
+        "<disk type='network' device='disk'><driver cache='none'/><source protocol='rbd' "
+        "name='vms/x' index='1'/><target dev='vda' bus='virtio'/><iotune>"
+        "<read_iops_sec>5</read_iops_sec><write_iops_sec>6</write_iops_sec></iotune>"
+        "<alias name='virtio-disk0'/></disk>"
+        "<interface type='network'><mac address='52:54:00:00:00:01'/><source network='ovs' "
+        "portgroup='blue' portid='1-2' bridge='br7'/><target dev='vnet3'/><model type='virtio'/>"
+        "<bandwidth><inbound average='1000' peak='2000'/></bandwidth><link state='up'/>"
+        "<filterref filter='clean-traffic'/></interface></devices></domain>";
+    struct err err = {0};
+    struct baseline b = {0};
+    assert_ok(baseline_xml_read(text, &b, &err), &err);
+    static const char *const lines[] = {
+        "def name=x",
+        "def memory=64 MiB",
+        "def processors=2",
+        "def machine=pc-q35-7.2",
+        "set processors cpuset=0-3",
+        "set processors shares=900",
+        "set processors vcpupin 1=2",
+        "set memory hard_limit=99",
+        "set nodes memory=mode=strict nodeset=0",
+        "def disk vda=disk virtio",
+        "set disk vda source=rbd:vms/x",
+        "set disk vda limits=read_iops_sec=5 write_iops_sec=6",
+        "set disk vda cache=none",
+        "def card 52:54:00:00:00:01=virtio",
+        "set card 52:54:00:00:00:01 source=network ovs blue",
+        "set card 52:54:00:00:00:01 bandwidth=inbound=average=1000 peak=2000",
+        "set card 52:54:00:00:00:01 filter=clean-traffic",
+        "set card 52:54:00:00:00:01 link=up",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+        if (!has_line(&b, lines[i]))
+            fail_msg("\"%s\" is missing", lines[i]);
+    assert_int_equal(b.n, ARRAY_SIZE(lines));
+    baseline_done(&b);
+}
+
 #define HEAD                                                                                       \
     "<domain><name>x</name><uuid>0f3c2b1a-1111-4222-8333-444455556666</uuid>"                      \
     "<memory unit='MiB'>64</memory><vcpu>1</vcpu>"
@@ -361,6 +415,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recorded_domain_is_understood),
         cmocka_unit_test(rich_domain_is_understood),
+        cmocka_unit_test(baseline_is_read),
         cmocka_unit_test(bad_metadata_is_a_warning),
         cmocka_unit_test(unreadable_hold_holds),
         cmocka_unit_test(bad_domains_are_refused),
