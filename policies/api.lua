@@ -131,6 +131,16 @@ function Context:note(key, value) end
 ---@param verdict skein.Verdict what reject(...) gives
 function Context:refuse(what, verdict) end
 
+---What all hosts together usually use at the time of the week that is so far ahead, in cores: of that half-hour of the
+---week, or where that was not seen yet the most of this time of any day. nil where no day is known.
+---@param ahead? seconds|string like "45m"; default: now
+---@return number?
+function Context:usual(ahead) end
+
+---The least and the most that is usual at any time of the week, in cores; nil where nothing is known.
+---@return number?, number?
+function Context:usual_range() end
+
 ---@class skein.Cpu
 ---@field cores number? (VM: nil)
 ---@field used number? cores in use

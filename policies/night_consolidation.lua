@@ -1,6 +1,7 @@
 -- night_consolidation: within its window, packs VMs onto fewer hosts; those that then stand empty go on
--- standby. Before the window ends all are woken and the load is spread again: by then it must be over, so
--- let the window end when the day's load begins. Load that rises at night wakes hosts at once.
+-- standby. All are woken and the load is spread again before the day's load usually comes, as the fleet's week
+-- shows (c:usual), and before the window ends, whichever is first. Where no week is known yet it is the window's
+-- end alone: let it end when the day's load begins. Load that rises at night wakes hosts at once.
 
 local P = policy {
     name = "night_consolidation", api = 1, goal = "consolidate", class = "optimise",
@@ -21,7 +22,9 @@ local P = policy {
         last_start = { type = "duration", default = "90m", min = "0s", max = "6h",
                        doc = "nothing is packed this close to the window's end" },
         wake_before = { type = "duration", default = "45m", min = "0s", max = "6h",
-                        doc = "hosts are woken and load is spread this long before the window's end" },
+                        doc = "hosts are woken and load is spread this long before the day's load, or the window's end" },
+        look_ahead = { type = "duration", default = "2h", min = "0s", max = "12h",
+                       doc = "packed hosts carry what usually comes within this time, others wake for it" },
         wake_above = { type = "percent", default = 85, min = 30, max = 100,
                        doc = "CPU use of a host above which others are woken at any hour" },
         spread = { type = "percent", default = 5, min = 1, max = 50,
@@ -49,11 +52,48 @@ local function ends_within(c, time)
     return c.window.open and c.window.ends_in ~= nil and c.window.ends_in <= time
 end
 
+-- ---- what the week teaches
+
+local SLOT <const> = 1800 -- c:usual() knows half-hours
+
+-- How many times what is used now usually comes within the time: at least 1, and 1 where it is not known.
+local function growth(c, time)
+    local now, most = c:usual(), 0
+    if not now or now <= 0 then return 1 end
+    for ahead = 0, time, SLOT // 2 do most = math.max(most, c:usual(ahead) or 0) end
+    return math.max(most / now, 1)
+end
+
+local GROWS <const> = 1.1  -- by less than this a load that is usual differs at any hour
+local RISES <const> = 1.25 -- by less than this a night's load rises and falls again
+local NIGHT <const> = 0.6  -- a week whose least is more than this part of its most has no nights
+
+-- Does the load begin to rise to more than the hosts that are awake can do well? That is halfway between what they
+-- are packed to and what is strain.
+local function day_comes(c)
+    if growth(c, c.params.wake_before) <= GROWS then return false end
+    local used, cores = up(c):sum("cpu.used"), up(c):sum("cpu.cores")
+    local most = (c.params.cpu_target + c.params.wake_above) / 2
+    return used and cores and used * growth(c, c.params.look_ahead) > cores * most / 100
+end
+
+-- Is it too late to pack: does the load rise soon, or is it in the upper half of a week that has days and nights?
+local function soon_day(c)
+    if growth(c, c.params.last_start) > RISES then return true end
+    local least, most = c:usual_range()
+    local now = c:usual()
+    return now and least < NIGHT * most and now > (least + most) / 2
+end
+
 -- "morning": everything wakes and spreads; "strain": some hosts wake; "night": packing; nil and why not.
 local function look(c)
     local sleeping = asleep(c)
-    local morning = not c.window.open or ends_within(c, c.params.wake_before)
-    if #sleeping > 0 and morning then return "morning", string.format("%d hosts are wanted by day", #sleeping) end
+    local ends = not c.window.open or ends_within(c, c.params.wake_before)
+    local morning = ends or day_comes(c)
+    if #sleeping > 0 and morning then
+        return "morning", string.format(ends and "%d hosts are wanted by day"
+                                        or "%d hosts are wanted: the day's load usually comes now", #sleeping)
+    end
     if #sleeping > 0 and #strained(c) > 0 then
         return "strain", string.format("%s above %d %% CPU while others sleep", strained(c):names(),
                                        c.params.wake_above)
@@ -64,20 +104,31 @@ local function look(c)
         if uneven and uneven > c.params.spread then
             return "morning", string.format("CPU use differs by %.0f %% before the day", uneven)
         end
-        return nil, "the window ends soon"
+        return nil, ends and "the window ends soon" or "the day's load usually comes now"
     end
     if ends_within(c, c.params.last_start) then return nil, "the window ends soon" end
+    if soon_day(c) then return nil, "the day's load usually comes soon" end
     return "night"
 end
 
 -- Asked for every pair: looked up once an evaluation.
-local seen, said, why_said
+local seen, said, why_said, more
+local function look_once(c)
+    if seen == c.taken_at then return end
+    seen = c.taken_at
+    said, why_said = look(c)
+    more = said == "night" and growth(c, c.params.look_ahead) or 1
+end
+
 local function phase(c)
-    if seen ~= c.taken_at then
-        seen = c.taken_at
-        said, why_said = look(c)
-    end
+    look_once(c)
     return said, why_said
+end
+
+-- Packed hosts have to carry this many times what is used now.
+local function ahead(c)
+    look_once(c)
+    return more
 end
 
 -- Hosts that may be emptied: not those whose owner wants them awake.
@@ -121,10 +172,13 @@ function P.objective(c)
         -- The filter sees one arrival at a time; this holds the target for all of them together.
         resource = {
             unit = "cores",
-            load = busiest,
+            load = function(vm)
+                local used = busiest(vm)
+                return used and used * ahead(c)
+            end,
             room = function(host)
                 local cores, used = host.cpu.cores, host.cpu.used
-                return cores and used and math.max(cores * c.params.cpu_target / 100 - used, 0)
+                return cores and used and math.max(cores * c.params.cpu_target / 100 - used * ahead(c), 0)
             end,
         },
     }
@@ -134,6 +188,7 @@ function P.filter(c, vm, host)
     local after = host:after(vm)
     local cpu, memory, headroom = after.cpu.util, after.mem.util, after.temp.headroom
     if not cpu then return reject("UNKNOWN_LOAD", "the load of %s or %s is not known", vm.name, host.name) end
+    cpu = cpu * ahead(c)
     if cpu > c.params.cpu_target then
         return reject("CPU_TARGET", "%s would reach %.0f %% CPU, %.0f is allowed", host.name, cpu,
                       c.params.cpu_target)

@@ -104,3 +104,48 @@ test("a host that people keep asleep is left alone", function()
     expect.wake("h6")
     expect.sleeps("h5")
 end)
+
+-- A week whose load comes at four on weekdays and at ten on weekends; 2026-11-22 is a Sunday.
+local function week()
+    local cores = {}
+    for slot = 0, 7 * 48 - 1 do
+        local hour, comes = slot % 48 / 2, slot >= 5 * 48 and 10 or 4
+        cores[slot + 1] = hour < comes and 4 or hour < 22 and 40 or 5
+    end
+    return { history = { week = { every_s = 1800, used_cores = cores } } }
+end
+
+local function taught(at) return sleeping(at):with(week()) end
+
+test("before the load that usually comes they wake, though the window is open for long", function()
+    taught("2026-11-23T03:20:00Z"):run()
+    expect.wake("h5")
+    expect.reason("the day's load usually comes now")
+end)
+
+test("but not hours before", function()
+    taught("2026-11-23T02:00:00Z"):run()
+    expect.sleeps("h5")
+end)
+
+test("nor on a day on which it comes later", function()
+    taught("2026-11-22T03:20:00Z"):run()
+    expect.sleeps("h5")
+    expect.reason("night")
+end)
+
+test("nothing is packed when the load comes soon, or is there", function()
+    given("six-hosts"):with(week()):at("2026-11-23T02:45:00Z"):run()
+    expect.no_moves()
+    expect.reason("usually comes soon")
+    given("six-hosts"):with(week()):at("2026-11-23T04:10:00Z"):params{ last_start = 0, wake_before = 0 }:run()
+    expect.no_moves()
+    expect.reason("usually comes soon")
+end)
+
+test("what comes within two hours has its room", function()
+    given("six-hosts"):with(week()):at("2026-11-23T02:10:00Z"):run()
+    expect.no_moves()
+    given("six-hosts"):with(week()):at("2026-11-23T01:10:00Z"):run()
+    expect.move("vm1")
+end)

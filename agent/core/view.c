@@ -1,6 +1,7 @@
 #include "agent/core/view.h"
 
 #include "agent/core/history.h"
+#include "planner/core/profile.h"
 #include "proto/codec.h"
 
 /* Temperatures of machines that work, in thousandths of a degree: a sensor that says 0, -3, 150 or
@@ -22,6 +23,12 @@
 #define TREND_SAMPLES (TREND_WINDOW / TREND_SPACING)
 #define TREND_SPAN_MIN 30000
 #define TREND_SAMPLES_MIN 5
+
+/* The fleet's load is looked at once a minute of the world's time, over what was heard of hosts
+ * this lately; not in the first minutes of a life, in which some were not heard of yet. */
+#define LOAD_EVERY 60000
+#define LOAD_FRESH 60000
+#define LOAD_AFTER 120000
 
 struct sample {
     msec mono;
@@ -52,12 +59,16 @@ struct view {
     struct entry **entries; /* sorted by name */
     size_t n, cap;
     struct history *history;
+    struct profile profile; /* of the whole fleet's load */
+    msec first_mono;        /* when something was first heard; 0: nothing yet */
+    msec load_world;        /* when the load was last looked at */
 };
 
 struct view *view_new(void)
 {
     struct view *view = xcalloc(1, sizeof *view);
     view->history = history_new();
+    profile_init(&view->profile);
     return view;
 }
 
@@ -223,6 +234,35 @@ static bool trend_slope(struct entry *e, struct moment now, int64_t *ret_millice
     return true;
 }
 
+/* What all hosts together use, in millicores; unknown where one of them does not say. Hosts that
+ * nothing was heard of lately are taken for off. */
+static milli fleet_load(const struct view *view, struct moment now)
+{
+    milli sum = QUANTITY_UNKNOWN;
+    for (size_t i = 0; i < view->n; i++) {
+        const struct view_host *h = &view->entries[i]->host;
+        if (h->summary == NULL || h->gone || now.mono - h->summary_mono > LOAD_FRESH ||
+            (h->summary->has_state && h->summary->state == SKEIN__HOST_STATE__HOST_STANDBY))
+            continue;
+        if (!h->summary->has_used_millicores)
+            return QUANTITY_UNKNOWN;
+        sum = sat_add(MAX(sum, (milli)0), h->summary->used_millicores);
+    }
+    return sum;
+}
+
+static void load_look(struct view *view, struct moment now)
+{
+    msec world = moment_world(&now);
+    if (view->first_mono == 0)
+        view->first_mono = now.mono;
+    if (now.mono - view->first_mono < LOAD_AFTER ||
+        (world < view->load_world + LOAD_EVERY && world >= view->load_world))
+        return;
+    view->load_world = world;
+    profile_add(&view->profile, fleet_load(view, now), world);
+}
+
 static void summary_take(struct view *view, struct entry *e, const Skein__HostSummary *summary,
                          struct moment now, bool own)
 {
@@ -242,6 +282,7 @@ static void summary_take(struct view *view, struct entry *e, const Skein__HostSu
         skein__host_summary__free_unpacked(e->summary, NULL);
     e->host.summary = e->summary = copy;
     e->host.summary_mono = e->summary_stamp.mono;
+    load_look(view, now);
 }
 
 static void capability_take(struct entry *e, const Skein__HostCapability *capability,
@@ -304,7 +345,11 @@ void view_peer(struct view *view, const char *host, bool up, struct moment now)
 
 json_t *view_history(const struct view *view, struct moment now)
 {
-    return history_json(view->history, moment_world(&now));
+    json_t *all = history_json(view->history, moment_world(&now));
+    json_t *week = profile_json(&view->profile);
+    if (week != NULL)
+        json_object_set_new(all, "week", week);
+    return all;
 }
 
 void view_member(struct view *view, const char *host, const struct view_member *member)

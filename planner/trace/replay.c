@@ -98,6 +98,8 @@ int replay_new(const struct trace *t, struct replay **ret, struct err *err)
         return err_set(err, ERR_INVALID, "the trace is empty");
     qsort(r->keys, r->n_keys, sizeof *r->keys, by_key);
     r->now = t->at[0];
+    profile_init(&r->profile);
+    profile_take(&r->profile, json_object_get(json_object_get(r->doc, "history"), "week"));
     *ret = TAKE_PTR(owned);
     return 0;
 }
@@ -386,6 +388,7 @@ void replay_advance(struct replay *r)
     REQUIRE(!replay_ended(r));
     msec until = r->sample + 1 < t->n_samples ? t->at[r->sample + 1] : t->at[r->sample] + t->last;
     row_add(r);
+    profile_add(&r->profile, (milli)llround(1000 * r->rows[r->sample].asked), r->now);
     while (r->now < until) {
         msec next = until;
         for (size_t i = 0; i < r->n_acts; i++)

@@ -2,6 +2,7 @@
 #ifndef SKEIN_PLANNER_TRACE_REPLAY_PARTS_H
 #define SKEIN_PLANNER_TRACE_REPLAY_PARTS_H
 
+#include "planner/core/profile.h"
 #include "planner/trace/replay.h"
 
 #define CURVE_POINTS 11
@@ -54,6 +55,8 @@ struct replay {
     size_t n_acts;
     msec now;
     int sample, moves;
+    struct profile
+        profile; /* learned since the beginning, and what the first snapshot had learned */
     struct replay_totals totals;
     struct replay_row *rows;
     struct replay_move *log;

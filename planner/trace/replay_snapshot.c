@@ -81,6 +81,13 @@ static void set_vm(const struct replay *r, const struct fleet_vm *vm, int v)
     }
 }
 
+static void set_week(struct replay *r)
+{
+    json_t *week = profile_json(&r->profile);
+    if (week != NULL)
+        json_object_set_new(part(r->doc, "history"), "week", week);
+}
+
 int replay_snapshot(struct replay *r, char **ret, size_t *ret_len, struct err *err)
 {
     fleet_count(r);
@@ -89,5 +96,6 @@ int replay_snapshot(struct replay *r, char **ret, size_t *ret_len, struct err *e
         set_host(r, &r->hosts[h]);
     for (int v = 0; v < r->t->n_vms; v++)
         set_vm(r, &r->vms[v], v);
+    set_week(r);
     return canon_dump(r->doc, ret, ret_len, err);
 }

@@ -142,6 +142,7 @@ void policy_api_free(struct api *a)
     free(a->refusals);
     json_decref(a->notes);
     json_decref(a->history);
+    free(a->week);
     free(a);
 }
 

@@ -136,7 +136,7 @@ static void l_new_context(struct api *a, int view)
 {
     lua_State *L = a->L;
     struct object o = {KIND_CONTEXT, view, 0};
-    l_new_values(a, o, 20);
+    l_new_values(a, o, 22);
     l_put_seconds(L, "now", a->now);
     l_put_seconds(L, "taken_at", a->model->taken_at);
     l_put_text(L, "cluster", a->model->cluster);
@@ -155,6 +155,8 @@ static void l_new_context(struct api *a, int view)
     l_add_finder(a, "vm", false);
     l_add_method(a, "note", l_note);
     l_add_method(a, "refuse", l_refuse);
+    l_add_method(a, "usual", l_usual);
+    l_add_method(a, "usual_range", l_usual_range);
     l_freeze(L, "context", object_identity(KIND_CONTEXT, view, 0));
 }
 

@@ -2,9 +2,11 @@
  * its part `history`:
  *
  *   {"every_s": 60, "until": TIME, "hosts": {NAME: {"temp.inlet": [NUMBER or null, ...]}},
- *    "vms": {UUID: {"cpu.used": [...]}}}
+ *    "vms": {UUID: {"cpu.used": [...]}}, "week": {"every_s": 1800, "used_cores": [336 NUMBERs or
+ * null]}}
  *
- * Each number is the mean over every_s seconds, the oldest first; the last ends at `until`. */
+ * Each number is the mean over every_s seconds, the oldest first; the last ends at `until`. `week`
+ * is the whole fleet's, see planner/core/profile.h: c:usual(TIME), c:usual_range(). */
 #include "planner/worker/api_internal.h"
 
 #include <lauxlib.h>
@@ -88,4 +90,61 @@ int l_history(lua_State *L)
     lua_setmetatable(L, -2);
     l_freeze(L, "series", 0);
     return 1;
+}
+
+/* ---- the week */
+
+static const struct profile *week_of(struct api *a)
+{
+    if (a->week == NULL) {
+        a->week = xcalloc(1, sizeof *a->week);
+        profile_init(a->week);
+        profile_take(a->week, json_object_get(history_of(a), "week"));
+    }
+    return a->week;
+}
+
+static void l_check_context(lua_State *L, const char *name)
+{
+    if (object_of(sandbox_identity(L, 1)).kind != KIND_CONTEXT)
+        luaL_error(L, "%s is called on c: c:%s(...)", name, name);
+}
+
+/* Seconds, from a number or what duration() understands. */
+static lua_Number l_seconds(lua_State *L, struct api *a, int idx)
+{
+    if (lua_type(L, idx) != LUA_TNUMBER) {
+        sandbox_push_globals(a->policy->sb);
+        lua_getfield(L, -1, "duration");
+        lua_pushvalue(L, idx);
+        lua_call(L, 1, 1);
+        lua_remove(L, -2);
+        lua_replace(L, idx);
+    }
+    return lua_tonumber(L, idx);
+}
+
+/* c:usual(time): the cores that the fleet usually uses at the time of the week that is so far
+ * ahead. */
+int l_usual(lua_State *L)
+{
+    struct api *a = api_of(L);
+    lua_settop(L, 2);
+    l_check_context(L, "usual");
+    lua_Number ahead = lua_isnil(L, 2) ? 0 : l_seconds(L, a, 2);
+    if (!(ahead >= 0 && ahead <= 7 * 86400))
+        return luaL_error(L, "c:usual takes a time ahead of at most 7 days, like \"45m\"");
+    api_push_milli(L, profile_at(week_of(a), a->now + (msec)(ahead * 1000)));
+    return 1;
+}
+
+/* c:usual_range(): the least and the most of any time of the week. */
+int l_usual_range(lua_State *L)
+{
+    milli least = QUANTITY_UNKNOWN, most = QUANTITY_UNKNOWN;
+    l_check_context(L, "usual_range");
+    profile_range(week_of(api_of(L)), &least, &most);
+    api_push_milli(L, least);
+    api_push_milli(L, most);
+    return 2;
 }

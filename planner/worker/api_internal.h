@@ -2,6 +2,7 @@
 #ifndef SKEIN_PLANNER_WORKER_API_INTERNAL_H
 #define SKEIN_PLANNER_WORKER_API_INTERNAL_H
 
+#include "planner/core/profile.h"
 #include "planner/worker/api.h"
 
 #define N_PARTS 4
@@ -67,7 +68,8 @@ struct api {
     struct judged judged;
     struct projected last;
     json_t *notes;
-    json_t *history; /* the snapshot's, once it was asked for */
+    json_t *history;      /* the snapshot's, once it was asked for */
+    struct profile *week; /* likewise; owned */
     struct api_refusal *refusals;
     size_t n_refusals, cap_refusals;
 };
@@ -150,7 +152,10 @@ void l_set_projection_class(struct api *a);
 
 /* ---- api_history.c */
 
-int l_history(lua_State *L); /* a method */
+/* Methods: of hosts and VMs, of c. */
+int l_history(lua_State *L);
+int l_usual(lua_State *L);
+int l_usual_range(lua_State *L);
 
 /* ---- api_objects.c */
 

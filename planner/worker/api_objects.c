@@ -282,8 +282,8 @@ static const char *const vm_fields[] = {"name",      "uuid",       "host",
                                         "moves_24h", "hold_until", "postcopy_allowed",
                                         "history",   NULL};
 static const char *const context_fields[] = {
-    "now", "taken_at", "cluster", "seed", "params", "hosts",  "vms",    "window",
-    "utc", "limits",   "host",    "vm",   "note",   "refuse", "policy", NULL};
+    "now",    "taken_at", "cluster", "seed", "params", "hosts",  "vms",   "window",      "utc",
+    "limits", "host",     "vm",      "note", "refuse", "policy", "usual", "usual_range", NULL};
 
 static const char *const *const class_fields[] = {NULL, host_fields, vm_fields, context_fields};
 static const char *const class_names[] = {"", "host", "vm", "context"};

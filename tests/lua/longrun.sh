@@ -6,4 +6,5 @@ status=0
 "$longrun" balance "$policies/balance.lua" $days || status=1
 "$longrun" thermal "$policies/thermal_relief.lua" $spots || status=1
 "$longrun" night "$policies/night_consolidation.lua" $nights || status=1
+"$longrun" week "$policies/night_consolidation.lua" $nights || status=1
 exit $status

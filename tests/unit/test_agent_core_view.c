@@ -197,6 +197,48 @@ static void own_observation_is_always_the_newest(void **state)
     view_free(v);
 }
 
+/* One host's use at a time, heard now. */
+static void put_use(struct view *v, const char *host, uint32_t millicores, msec t)
+{
+    static uint64_t sequence;
+    Skein__HostSummary s = summary(host, 1, ++sequence);
+    s.has_used_millicores = millicores != UINT32_MAX;
+    s.used_millicores = millicores;
+    view_summary(v, &s, (struct moment){.mono = t, .wall = t}, 0);
+}
+
+static const json_t *week(struct view *v, msec t, json_t **ret_all)
+{
+    *ret_all = view_history(v, (struct moment){.mono = t, .wall = t});
+    return json_object_get(json_object_get(*ret_all, "week"), "used_cores");
+}
+
+static void the_fleets_load_is_learned(void **state)
+{
+    (void)state;
+    const msec hour = 3600000, slot = hour / 2;
+    struct view *v = view_new();
+    json_t *all;
+    msec t = 1000;
+    put_use(v, "hv1", 60000, t); /* the first to be heard: not the whole fleet */
+    for (t += hour; t < 3 * hour; t += 30000) {
+        put_use(v, "hv1", 1000, t);
+        if (t < 2 * hour)
+            put_use(v, "hv2", 3000, t);
+        else if (t >= 2 * hour + slot)
+            put_use(v, "hv2", UINT32_MAX, t); /* it lives and does not say */
+    }
+    const json_t *list = week(v, t, &all); /* 1970 began on a Thursday */
+    size_t first = 3 * 48;
+    assert_true(json_is_null(json_array_get(list, first)));
+    assert_int_equal(json_number_value(json_array_get(list, first + 3)), 4);
+    double off = json_number_value(json_array_get(list, first + 4)); /* hv2 is off after a minute */
+    assert_true(off > 1 && off < 1.5);
+    assert_true(json_is_null(json_array_get(list, first + 5)));
+    json_decref(all);
+    view_free(v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +249,7 @@ int main(void)
         cmocka_unit_test(the_trend_is_of_the_worlds_time),
         cmocka_unit_test(the_copy_that_runs_counts),
         cmocka_unit_test(own_observation_is_always_the_newest),
+        cmocka_unit_test(the_fleets_load_is_learned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -170,6 +170,13 @@ static void the_past_is_averaged_ranked_and_fitted(void **state)
     check("hv1:history('temp.inlet'):max('6m')", "26.0");
     check("hv1:history('temp.inlet'):min('5m')", "20.0");
     check("a:history('cpu.used'):trend('3m')", "1.0");
+    check("c:usual()", "nil");
+    check("c:usual('45m')", "nil");
+    check("c:usual_range()", "nil");
+    check_error("return c:usual('x')", "'x' is not a duration");
+    check_error("return c:usual('8d')", "at most 7 days");
+    check_error("return c:usual(0/0)", "at most 7 days");
+    check_error("return c.usual(5)", "called on c");
     check("a:history('cpu.used'):avg(60)", "3.0");
     check("hv1:history('temp.inlet'):age()", "90.0"); /* 30 s, and one sample missing */
     /* unknown: too little of that time is known, or nothing at all */
