@@ -9,7 +9,8 @@
 #define CRL_MAX (4 << 20)
 
 struct anchor {
-    gnutls_x509_trust_list_t list; /* owned, with the root and its revocation list */
+    gnutls_x509_trust_list_t list; /* owned, with the root and its revocation list ... */
+    gnutls_x509_crl_t crl;         /* ... which is this one; NULL: none */
     msec next_update;
     uint64_t crl_number;
 };
@@ -68,9 +69,12 @@ static int add_crl(struct anchor *anchor, gnutls_x509_crl_t crl, gnutls_x509_crt
     time_t next = gnutls_x509_crl_get_next_update(crl);
     if (next != (time_t)-1)
         anchor->next_update = (msec)next * 1000;
+    bool newest = anchor->crl == NULL || number_of(crl) >= anchor->crl_number;
     anchor->crl_number = MAX(anchor->crl_number, number_of(crl));
     if ((rc = gnutls_x509_trust_list_add_crls(anchor->list, &crl, 1, 0, 0)) < 0)
         return tls_error(err, rc, "revocation list");
+    if (newest)
+        anchor->crl = crl;
     *added = true;
     return 0;
 }
@@ -231,6 +235,16 @@ static int check_usage(gnutls_x509_crt_t crt, enum identity_use use, struct err 
     return 0;
 }
 
+/* GnuTLS looks for a certificate in the list of who signed it. The root's list is for all below it:
+ * serial numbers are of 80 random bits, whoever gave them. */
+static bool is_revoked(const struct anchor *anchor, const gnutls_x509_crt_t *chain, unsigned n)
+{
+    for (unsigned i = 0; n > 1 && anchor->crl != NULL && i < n; i++)
+        if (crl_names(anchor->crl, chain[i]))
+            return true;
+    return false;
+}
+
 static int check_chain(const struct anchor *anchor, const gnutls_x509_crt_t *chain, unsigned n,
                        msec now, struct err *err)
 {
@@ -240,7 +254,7 @@ static int check_chain(const struct anchor *anchor, const gnutls_x509_crt_t *cha
         GNUTLS_VERIFY_DISABLE_TIME_CHECKS | GNUTLS_VERIFY_DO_NOT_ALLOW_SAME, &status, NULL);
     if (rc < 0)
         return tls_error(err, rc, "certificate");
-    if ((status & GNUTLS_CERT_REVOKED) != 0)
+    if ((status & GNUTLS_CERT_REVOKED) != 0 || is_revoked(anchor, chain, n))
         return err_set(err, ERR_DENIED, "certificate revoked");
     if (status != 0)
         return err_set(err, ERR_UNAUTHENTICATED, "certificate not signed by the cluster's root");
@@ -268,4 +282,13 @@ int anchor_verify(const struct anchor *anchor, const gnutls_x509_crt_t *chain, u
         return rc;
     *ret = s;
     return 0;
+}
+
+int anchor_verify_issuer(const struct anchor *anchor, gnutls_x509_crt_t crt, msec now,
+                         struct err *err)
+{
+    int rc = check_chain(anchor, &crt, 1, now, err);
+    if (rc == 0 && gnutls_x509_crt_get_basic_constraints(crt, NULL, NULL, NULL) <= 0)
+        return err_set(err, ERR_DENIED, "certificate of no authority");
+    return rc;
 }

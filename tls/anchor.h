@@ -42,6 +42,10 @@ int anchor_verify(const struct anchor *anchor, const gnutls_x509_crt_t *chain, u
                   const char *cluster, enum identity_use use, msec now, struct subject *ret,
                   struct err *err);
 
+/* Is this an authority below the root, valid at now, not revoked? */
+int anchor_verify_issuer(const struct anchor *anchor, gnutls_x509_crt_t crt, msec now,
+                         struct err *err);
+
 /* SHA-256 of a certificate's SubjectPublicKeyInfo, in hex. */
 int spki_digest(gnutls_x509_crt_t crt, char ret[HASH_HEX_SIZE], struct err *err);
 int spki_digest_of_file(const char *path, char ret[HASH_HEX_SIZE], struct err *err);

@@ -12,6 +12,7 @@
 #include "tls/authority_priv.h"
 #include "tls/file.h"
 #include "tls/handles.h"
+#include "tls/layout.h"
 
 #define CRL_DAYS 365 /* until the list must be renewed, if nothing was revoked before */
 #define CRL_MAX (4 << 20)
@@ -211,58 +212,6 @@ int authority_open(const char *directory, msec now, struct authority *ret, struc
     return 0;
 }
 
-static int put_libvirt(const char *out, gnutls_x509_crt_t root, const struct pki_pair *pair,
-                       struct err *err)
-{
-    _cleanup_(freep) char *ca = NULL, *home = NULL, *private = NULL;
-    int rc;
-    if ((rc = make_directory(out, "CA", 0755, &ca, err)) < 0 ||
-        (rc = make_directory(out, "libvirt", 0755, &home, err)) < 0 ||
-        (rc = make_directory(out, "libvirt/private", 0700, &private, err)) < 0 ||
-        (rc = put_crt(ca, "cacert.pem", root, err)) < 0 ||
-        (rc = put_crt(home, "servercert.pem", pair->crt, err)) < 0 ||
-        (rc = put_crt(home, "clientcert.pem", pair->crt, err)) < 0 ||
-        (rc = put_key(private, "serverkey.pem", pair->key, NULL, FILE_KEY_MODE, FILE_ANY_GROUP,
-                      err)) < 0)
-        return rc;
-    return put_key(private, "clientkey.pem", pair->key, NULL, FILE_KEY_MODE, FILE_ANY_GROUP, err);
-}
-
-static int put_qemu(const char *out, gnutls_x509_crt_t root, const struct pki_pair *pair,
-                    gid_t group, struct err *err)
-{
-    _cleanup_(freep) char *home = NULL;
-    bool shared = group != FILE_ANY_GROUP;
-    mode_t mode = shared ? 0640 : FILE_KEY_MODE;
-    int rc;
-    if ((rc = make_directory(out, "qemu", 0755, &home, err)) < 0 ||
-        (rc = put_crt(home, "ca-cert.pem", root, err)) < 0 ||
-        (rc = put_crt(home, "server-cert.pem", pair->crt, err)) < 0 ||
-        (rc = put_crt(home, "client-cert.pem", pair->crt, err)) < 0 ||
-        (rc = put_key(home, "server-key.pem", pair->key, NULL, mode, group, err)) < 0 ||
-        (rc = put_key(home, "client-key.pem", pair->key, NULL, mode, group, err)) < 0)
-        return rc;
-    if (chmod(home, shared ? 0750 : 0700) < 0 || (shared && chown(home, (uid_t)-1, group) < 0))
-        return err_set(err, ERR_IO, "%s: %s", home, strerror(errno));
-    return 0;
-}
-
-static int put_agent(const struct authority *a, const char *out, const struct pki_pair *pair,
-                     struct err *err)
-{
-    _cleanup_(freep) char *home = NULL, *cluster = xasprintf("%s/skein/cluster.json", out);
-    int rc;
-    if ((rc = make_directory(out, "skein", 0700, &home, err)) < 0 ||
-        (rc = put_crt(home, "machines.pem", a->machines.crt, err)) < 0 ||
-        (rc = put_crt(home, "people.pem", a->people.crt, err)) < 0 ||
-        (rc = put(home, "crl.pem", a->crl, err)) < 0 ||
-        (rc = put(home, "roster.json", a->roster_text, err)) < 0 ||
-        (rc = cluster_save(cluster, &a->cluster, err)) < 0 ||
-        (rc = put_key(home, "host.key", pair->key, NULL, FILE_KEY_MODE, FILE_ANY_GROUP, err)) < 0)
-        return rc;
-    return put_crt(home, "host.pem", pair->crt, err);
-}
-
 static int issue_host_use(const struct authority *a, const struct pki_request *template,
                           enum identity_use use, msec now, struct pki_pair *ret, struct err *err)
 {
@@ -272,30 +221,60 @@ static int issue_host_use(const struct authority *a, const struct pki_request *t
     return rc < 0 ? rc : record(a->directory, ret->crt, err);
 }
 
+/* For each use that is wanted; the others stay as they are. */
+static int issue_uses(const struct authority *a, const struct pki_request *request, bool agent_only,
+                      const char *out, gid_t qemu_group, msec now, struct err *err)
+{
+    static const enum identity_use uses[] = {USE_LIBVIRT, USE_QEMU, USE_AGENT};
+
+    _cleanup_(freep) char *machines = pki_crt_pem(a->machines.crt);
+    _cleanup_(freep) char *people = pki_crt_pem(a->people.crt);
+    struct layout layout = {
+        .out = out,
+        .qemu_group = qemu_group,
+        .cluster = &a->cluster,
+        .machines = machines,
+        .people = people,
+        .crl = a->crl,
+        .roster = a->roster_text,
+    };
+    for (size_t i = agent_only ? 2 : 0; i < ARRAY_SIZE(uses); i++) {
+        _cleanup_(pki_pair_done) struct pki_pair pair = {0};
+        int rc = issue_host_use(a, request, uses[i], now, &pair, err);
+        if (rc < 0)
+            return rc;
+        _cleanup_(freep) char *crt = pki_crt_pem(pair.crt);
+        if ((rc = layout_put(&layout, uses[i], crt, pair.key, err)) < 0)
+            return rc;
+    }
+    return layout_put_rest(&layout, err);
+}
+
 int authority_issue_host(const struct authority *a, const struct pki_request *request,
                          const char *out, gid_t qemu_group, msec now, struct err *err)
 {
-    _cleanup_(pki_pair_done) struct pki_pair libvirt = {0};
-    _cleanup_(pki_pair_done) struct pki_pair qemu = {0};
-    int rc;
-    if ((rc = issue_host_use(a, request, USE_LIBVIRT, now, &libvirt, err)) < 0 ||
-        (rc = issue_host_use(a, request, USE_QEMU, now, &qemu, err)) < 0 ||
-        (rc = file_make_directory(out, 0755, err)) < 0 ||
-        (rc = put_libvirt(out, a->machines.crt, &libvirt, err)) < 0 ||
-        (rc = put_qemu(out, a->machines.crt, &qemu, qemu_group, err)) < 0)
-        return rc;
-    return authority_issue_agent(a, request, out, now, err);
+    return issue_uses(a, request, false, out, qemu_group, now, err);
 }
 
 int authority_issue_agent(const struct authority *a, const struct pki_request *request,
                           const char *out, msec now, struct err *err)
 {
-    _cleanup_(pki_pair_done) struct pki_pair agent = {0};
+    return issue_uses(a, request, true, out, FILE_ANY_GROUP, now, err);
+}
+
+/* Its key stays on that host alone: what it signs is revoked by the root's list. */
+int authority_make_issuer(const struct authority *a, const char *host, int days, const char *out,
+                          msec now, struct err *err)
+{
+    _cleanup_(pki_root_done) struct pki_root issuer = {0};
     int rc;
-    if ((rc = issue_host_use(a, request, USE_AGENT, now, &agent, err)) < 0 ||
-        (rc = file_make_directory(out, 0755, err)) < 0)
+    if ((rc = pki_issuer_create(&a->machines, &a->cluster, host, days, now, &issuer, err)) < 0 ||
+        (rc = file_make_directory(out, 0755, err)) < 0 ||
+        (rc = put_key(out, "issuer.key", issuer.key, NULL, FILE_KEY_MODE, FILE_ANY_GROUP, err)) <
+            0 ||
+        (rc = put_crt(out, "issuer.pem", issuer.crt, err)) < 0)
         return rc;
-    return put_agent(a, out, &agent, err);
+    return record(a->directory, issuer.crt, err);
 }
 
 int authority_issue_person(struct authority *a, const struct person_request *request,
@@ -345,9 +324,11 @@ static bool is_revoked(const struct authority *a, gnutls_x509_crt_t crt)
     unsigned n;
     if (gnutls_x509_crl_list_import2(&lists, &n, &in, GNUTLS_X509_FMT_PEM, 0) < 0)
         return false;
-    bool revoked = gnutls_x509_crt_check_revocation(crt, lists, n) == 1;
-    for (unsigned i = 0; i < n; i++)
+    bool revoked = false;
+    for (unsigned i = 0; i < n; i++) {
+        revoked = revoked || crl_names(lists[i], crt);
         gnutls_x509_crl_deinit(lists[i]);
+    }
     gnutls_free(lists);
     return revoked;
 }
@@ -382,6 +363,28 @@ static int list_root(const struct pki_root *root, const char *name, msec now, js
     return 0;
 }
 
+static bool is_authority(gnutls_x509_crt_t crt)
+{
+    return gnutls_x509_crt_get_basic_constraints(crt, NULL, NULL, NULL) > 0;
+}
+
+/* An issuer has no URI: it is nobody's identity. */
+static int read_issued(const struct authority *a, gnutls_x509_crt_t crt, struct subject *ret,
+                       struct err *err)
+{
+    size_t len = sizeof ret->name;
+    if (!is_authority(crt))
+        return subject_read(crt, a->cluster.name, ret, err);
+    *ret = (struct subject){.use = USE_COUNT};
+    ret->not_before = (msec)gnutls_x509_crt_get_activation_time(crt) * 1000;
+    ret->not_after = (msec)gnutls_x509_crt_get_expiration_time(crt) * 1000;
+    int rc = gnutls_x509_crt_get_subject_alt_name(crt, 0, ret->name, &len, NULL);
+    if (rc < 0 || len >= sizeof ret->name)
+        return err_set(err, ERR_INVALID, "an issuer without a host's name");
+    ret->name[len] = '\0';
+    return spki_digest(crt, ret->key, err);
+}
+
 static int list_issued(const struct authority *a, const char *path, msec now, json_t *out,
                        struct err *err)
 {
@@ -391,12 +394,12 @@ static int list_issued(const struct authority *a, const char *path, msec now, js
     int rc;
     if ((rc = load_issued(path, &crt, err)) < 0)
         return rc;
-    if ((rc = subject_read(crt, a->cluster.name, &s, err)) < 0)
+    if ((rc = read_issued(a, crt, &s, err)) < 0)
         return err_wrap(err, "%s", path);
     pki_serial(crt, serial);
-    json_array_append_new(out,
-                          entry_json(serial, use_name(s.use), s.name, s.key, s.not_before,
-                                     s.not_after, status_of(s.not_after, is_revoked(a, crt), now)));
+    json_array_append_new(out, entry_json(serial, s.use < USE_COUNT ? use_name(s.use) : "issuer",
+                                          s.name, s.key, s.not_before, s.not_after,
+                                          status_of(s.not_after, is_revoked(a, crt), now)));
     return 0;
 }
 
@@ -431,20 +434,31 @@ int authority_list(const struct authority *a, msec now, json_t **ret, struct err
     return 0;
 }
 
-int authority_revoke(struct authority *a, const char *serial, msec now, struct err *err)
+/* What stands in issued/, by its number, or what an issuer below the root made, by its file. */
+static int find_revoked(const struct authority *a, const char *which, gnutls_x509_crt_t *ret,
+                        struct err *err)
+{
+    _cleanup_(freep) char *path = xasprintf("%s/issued/%s.pem", a->directory, which);
+    if (strchr(which, '/') == NULL && strspn(which, "0123456789ABCDEF") == strlen(which) &&
+        which[0] != '\0')
+        return load_issued(path, ret, err);
+    if (!file_exists(which))
+        return err_set(err, ERR_INVALID,
+                       "\"%.60s\" is not a serial number (see \"cert list\"), nor a "
+                       "certificate's file",
+                       which);
+    return load_issued(which, ret, err);
+}
+
+int authority_revoke(struct authority *a, const char *which, msec now, struct err *err)
 {
     _cleanup_(crt_freep) gnutls_x509_crt_t crt = NULL;
     struct subject s;
     int rc;
-    if (serial[0] == '\0' || strspn(serial, "0123456789ABCDEF") != strlen(serial))
-        return err_set(err, ERR_INVALID, "\"%.60s\" is not a serial number (see \"cert list\")",
-                       serial);
-    _cleanup_(freep) char *path = xasprintf("%s/issued/%s.pem", a->directory, serial);
-    if ((rc = load_issued(path, &crt, err)) < 0 ||
-        (rc = subject_read(crt, a->cluster.name, &s, err)) < 0)
+    if ((rc = find_revoked(a, which, &crt, err)) < 0 || (rc = read_issued(a, crt, &s, err)) < 0)
         return rc;
     if (is_revoked(a, crt))
-        return err_set(err, ERR_EXISTS, "%s is revoked already", serial);
+        return err_set(err, ERR_EXISTS, "%s is revoked already", which);
     return write_crl(a->directory, &a->machines, &a->people, a->crl, crt, s.use == USE_PERSON, now,
                      err);
 }

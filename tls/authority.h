@@ -48,6 +48,11 @@ int authority_issue_host(const struct authority *a, const struct pki_request *re
 int authority_issue_agent(const struct authority *a, const struct pki_request *request,
                           const char *out, msec now, struct err *err);
 
+/* An intermediate below the machines' root, for an agent on that host that issues certificates
+ * (skein join): OUT/issuer.{pem,key}. The key is not kept here. */
+int authority_make_issuer(const struct authority *a, const char *host, int days, const char *out,
+                          msec now, struct err *err);
+
 struct person_request {
     const char *name;
     roles roles;
@@ -89,7 +94,8 @@ int authority_roster_sign(struct authority *a, const struct admin_request *by, m
  * (valid, expired, revoked), key}, times in RFC 3339. New reference. */
 int authority_list(const struct authority *a, msec now, json_t **ret, struct err *err);
 
-/* Put a certificate on its root's list; ERR_EXISTS when it stands there already. */
-int authority_revoke(struct authority *a, const char *serial, msec now, struct err *err);
+/* Put a certificate on its root's list; ERR_EXISTS when it stands there already. which: the serial
+ * number of one in issued/, or the file of one that an issuer made. */
+int authority_revoke(struct authority *a, const char *which, msec now, struct err *err);
 
 #endif

@@ -45,19 +45,18 @@ int host_signature_check(const json_t *doc, const char *schema, const struct anc
                          const struct cluster *cluster, msec at, struct subject *ret,
                          struct err *err)
 {
-    _cleanup_(crt_freep) gnutls_x509_crt_t crt = NULL;
+    _cleanup_(chain_done) struct chain chain = {0};
     const char *pem = json_string_value(json_object_get(doc, "certificate"));
     const char *signature = json_string_value(json_object_get(doc, "signature"));
     const json_t *body = json_object_get(doc, "body");
     if (pem == NULL || signature == NULL || !json_is_object(body) || strlen(pem) > CERTIFICATE_MAX)
         return err_set(err, ERR_INVALID, "wants body, certificate and signature");
-    gnutls_datum_t in = datum_text(pem);
     int rc;
-    if ((rc = gnutls_x509_crt_init(&crt)) < 0 ||
-        (rc = gnutls_x509_crt_import(crt, &in, GNUTLS_X509_FMT_PEM)) < 0)
-        return err_set(err, ERR_INVALID, "certificate: %s", gnutls_strerror(rc));
-    rc = anchor_verify(machines, &crt, 1, cluster->name, USE_AGENT, at, ret, err);
-    return rc < 0 ? rc : signature_check(crt, schema, body, signature, err);
+    if ((rc = chain_read(pem, &chain, err)) < 0 ||
+        (rc = anchor_verify(machines, chain.crts, chain.n, cluster->name, USE_AGENT, at, ret,
+                            err)) < 0)
+        return rc;
+    return signature_check(chain.crts[0], schema, body, signature, err);
 }
 
 static int parse_body(json_t *body, const struct cluster *cluster, msec now, struct checkpoint *ret,

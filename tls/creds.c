@@ -24,15 +24,12 @@ void creds_unref(struct creds *creds)
 static int judge_own(struct creds *creds, const char *pem, const struct cluster *cluster,
                      const char *host, msec wall, struct err *err)
 {
-    gnutls_x509_crt_t chain[CHAIN_MAX];
-    unsigned n = CHAIN_MAX;
-    gnutls_datum_t in = datum_text(pem);
-    int rc = gnutls_x509_crt_list_import(chain, &n, &in, GNUTLS_X509_FMT_PEM, 0);
+    _cleanup_(chain_done) struct chain chain = {0};
+    int rc = chain_read(pem, &chain, err);
     if (rc < 0)
-        return tls_error(err, rc, "certificate");
-    rc = anchor_verify(creds->machines, chain, n, cluster->name, USE_AGENT, wall, &creds->own, err);
-    for (unsigned i = 0; i < n; i++)
-        gnutls_x509_crt_deinit(chain[i]);
+        return rc;
+    rc = anchor_verify(creds->machines, chain.crts, chain.n, cluster->name, USE_AGENT, wall,
+                       &creds->own, err);
     if (rc == 0 && strcmp(creds->own.name, host) != 0)
         return err_set(err, ERR_CONFLICT, "certificate of host %s, not of %s", creds->own.name,
                        host);

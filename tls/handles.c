@@ -19,6 +19,19 @@ void chain_done(struct chain *chain)
     chain->n = 0;
 }
 
+int chain_read(const char *pem, struct chain *chain, struct err *err)
+{
+    gnutls_datum_t in = datum_text(pem);
+    unsigned n = CHAIN_MAX;
+    int rc = gnutls_x509_crt_list_import(chain->crts, &n, &in, GNUTLS_X509_FMT_PEM,
+                                         GNUTLS_X509_CRT_LIST_IMPORT_FAIL_IF_EXCEED);
+    if (rc <= 0)
+        return err_set(err, ERR_INVALID, "certificate: %s",
+                       rc < 0 ? gnutls_strerror(rc) : "there is none");
+    chain->n = (unsigned)rc;
+    return 0;
+}
+
 int chain_of_peer(gnutls_session_t session, struct chain *chain, struct err *err)
 {
     unsigned n = 0;
@@ -37,4 +50,20 @@ int chain_of_peer(gnutls_session_t session, struct chain *chain, struct err *err
             return err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate is malformed");
     }
     return 0;
+}
+
+bool crl_names(gnutls_x509_crl_t crl, gnutls_x509_crt_t crt)
+{
+    uint8_t own[64], other[64];
+    size_t own_len = sizeof own, other_len = sizeof other;
+    gnutls_x509_crl_iter_t at = NULL;
+    bool found = false;
+    if (gnutls_x509_crt_get_serial(crt, own, &own_len) < 0)
+        return true;
+    while (!found && gnutls_x509_crl_iter_crt_serial(crl, &at, other, &other_len, NULL) >= 0) {
+        found = own_len == other_len && memcmp(own, other, own_len) == 0;
+        other_len = sizeof other;
+    }
+    gnutls_x509_crl_iter_deinit(at);
+    return found;
 }

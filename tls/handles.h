@@ -52,9 +52,14 @@ struct chain {
 };
 
 void chain_done(struct chain *chain);
+/* From PEM; replaces nothing: chain is empty. ERR_INVALID: none, more than CHAIN_MAX, malformed. */
+int chain_read(const char *pem, struct chain *chain, struct err *err);
 /* What the peer of a session showed; replaces what chain held. ERR_UNAUTHENTICATED: nothing, too
  * many, or what is no certificate. */
 int chain_of_peer(gnutls_session_t session, struct chain *chain, struct err *err);
+
+/* Does the list hold this certificate's serial number, whoever signed it? */
+bool crl_names(gnutls_x509_crl_t crl, gnutls_x509_crt_t crt);
 
 /* ERR_TLS: "WHAT: GnuTLS' words". */
 int tls_error(struct err *err, int gnutls_code, const char *fmt, ...)

@@ -56,21 +56,27 @@ static void wipe_freep(char **p)
     free(*p);
 }
 
+/* The certificate, and those between it and the root, if there are any. */
 static int load_certificate(struct identity *id, const char *path, struct err *err)
 {
     _cleanup_(freep) char *text = NULL;
-    _cleanup_(datum_done) gnutls_datum_t pem = {0};
+    _cleanup_(chain_done) struct chain chain = {0};
+    struct buf pem = {0};
     int rc = file_read(path, PEM_MAX, &text, NULL, err);
-    if (rc < 0)
-        return rc;
-    gnutls_datum_t in = datum_text(text);
-    if ((rc = gnutls_x509_crt_init(&id->crt)) < 0 ||
-        (rc = gnutls_x509_crt_import(id->crt, &in, GNUTLS_X509_FMT_PEM)) < 0 ||
-        (rc = gnutls_x509_crt_export2(id->crt, GNUTLS_X509_FMT_PEM, &pem)) < 0)
-        return tls_error(err, rc, "%s", path);
-    id->pem = xmalloc((size_t)pem.size + 1);
-    memcpy(id->pem, pem.data, pem.size);
-    id->pem[pem.size] = '\0';
+    if (rc < 0 || (rc = chain_read(text, &chain, err)) < 0)
+        return rc < 0 ? err_wrap(err, "%s", path) : rc;
+    for (unsigned i = 0; i < chain.n; i++) {
+        _cleanup_(datum_done) gnutls_datum_t one = {0};
+        rc = gnutls_x509_crt_export2(chain.crts[i], GNUTLS_X509_FMT_PEM, &one);
+        if (rc < 0) {
+            buf_done(&pem);
+            return tls_error(err, rc, "%s", path);
+        }
+        buf_add(&pem, one.data, one.size);
+    }
+    id->pem = buf_take(&pem);
+    id->crt = chain.crts[0]; /* taken */
+    memmove(chain.crts, chain.crts + 1, --chain.n * sizeof *chain.crts);
     return spki_digest(id->crt, id->digest, err);
 }
 

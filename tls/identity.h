@@ -23,8 +23,9 @@ int identity_load(const char *crt_path, const char *key_path, identity_passphras
 void identity_free(struct identity *id);
 DEFINE_CLEANUP(struct identity, identity_free)
 
-const char *identity_certificate(const struct identity *id); /* PEM, borrowed */
-const char *identity_key(const struct identity *id);         /* SPKI SHA-256 in hex, borrowed */
+const char *
+identity_certificate(const struct identity *id);     /* PEM, with those above it; borrowed */
+const char *identity_key(const struct identity *id); /* SPKI SHA-256 in hex, borrowed */
 
 /* The name that the certificate gives itself in this cluster; proves nothing. */
 int identity_name(const struct identity *id, const char *cluster, char ret[NAME_SIZE],

@@ -13,6 +13,8 @@
 #define DAY_S 86400
 #define PEM_MAX 65536
 
+#define ISSUER_UNIT "issuer"
+
 static const char *const root_names[] = {[ROOT_MACHINES] = "machines", [ROOT_PEOPLE] = "people"};
 
 void pki_root_done(struct pki_root *root)
@@ -108,21 +110,65 @@ static int reread(gnutls_x509_crt_t *crt)
     return 0;
 }
 
-/* virt-pki-validate wants the root's common name to be its leaves' organization. */
+/* virt-pki-validate wants the root's common name to be its leaves' organization. below: how many
+ * authorities may stand under this one; negative: any number. */
+static int fill_authority(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key, const char *cluster,
+                          const char *unit, int below)
+{
+    int rc;
+    if ((rc = gnutls_x509_crt_set_key(crt, key)) < 0 ||
+        (rc = set_dn(crt, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, unit)) < 0 ||
+        (rc = set_dn(crt, GNUTLS_OID_X520_COMMON_NAME, cluster)) < 0 ||
+        (rc = gnutls_x509_crt_set_basic_constraints(crt, 1, below)) < 0 ||
+        (rc = gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)) <
+            0)
+        return rc;
+    return set_subject_key_id(crt);
+}
+
 static int fill_root(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key, const char *cluster,
                      const char *unit, int days, msec now)
 {
     int rc;
     if ((rc = set_basics(crt, USE_COUNT, "root", days, now)) < 0 ||
-        (rc = gnutls_x509_crt_set_key(crt, key)) < 0 ||
-        (rc = set_dn(crt, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, unit)) < 0 ||
-        (rc = set_dn(crt, GNUTLS_OID_X520_COMMON_NAME, cluster)) < 0 ||
-        (rc = gnutls_x509_crt_set_basic_constraints(crt, 1, -1)) < 0 ||
-        (rc = gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)) <
-            0 ||
-        (rc = set_subject_key_id(crt)) < 0)
+        (rc = fill_authority(crt, key, cluster, unit, -1)) < 0)
         return rc;
     return gnutls_x509_crt_sign2(crt, crt, key, GNUTLS_DIG_SHA256, 0);
+}
+
+/* All issuers of a cluster have one name, so that one list in that name is for all of them; which
+ * host each is for stands beside it. */
+static int fill_issuer(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key,
+                       const struct pki_root *root, const struct cluster *cluster, const char *host,
+                       int days, msec now)
+{
+    int rc;
+    if ((rc = set_basics(crt, USE_COUNT, "issuer", days, now)) < 0 ||
+        (rc = fill_authority(crt, key, cluster->name, ISSUER_UNIT, 0)) < 0 ||
+        (rc = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, host,
+                                                   (unsigned)strlen(host), GNUTLS_FSAN_SET)) < 0 ||
+        (rc = set_authority_key_id(crt, root->crt)) < 0)
+        return rc;
+    return gnutls_x509_crt_sign2(crt, root->crt, root->key, GNUTLS_DIG_SHA256, 0);
+}
+
+int pki_issuer_create(const struct pki_root *root, const struct cluster *cluster, const char *host,
+                      int days, msec now, struct pki_root *ret, struct err *err)
+{
+    _cleanup_(pki_root_done) struct pki_root issuer = {.kind = ROOT_MACHINES};
+    REQUIRE(root->kind == ROOT_MACHINES);
+    if (days < 1 || days > PKI_ROOT_DAYS)
+        return err_set(err, ERR_INVALID, "%d days: wants 1 to %d", days, PKI_ROOT_DAYS);
+    int rc;
+    if ((rc = name_check("host", host, err)) < 0 || (rc = generate(true, &issuer.key, err)) < 0)
+        return rc;
+    if ((rc = gnutls_x509_crt_init(&issuer.crt)) < 0 ||
+        (rc = fill_issuer(issuer.crt, issuer.key, root, cluster, host, days, now)) < 0 ||
+        (rc = reread(&issuer.crt)) < 0)
+        return tls_error(err, rc, "making an issuer's certificate");
+    *ret = issuer;
+    issuer = (struct pki_root){0};
+    return 0;
 }
 
 int pki_root_create(const struct cluster *cluster, enum pki_root_kind kind, int days, msec now,
@@ -185,7 +231,8 @@ static int load_key(const char *path, gnutls_x509_privkey_t *ret, struct err *er
     return 0;
 }
 
-static int check_pair(const struct pki_root *root, const char *directory, struct err *err)
+static int check_pair(const struct pki_root *root, const char *crt_path, const char *key_path,
+                      struct err *err)
 {
     uint8_t a[HASH_SIZE], b[HASH_SIZE];
     size_t len = sizeof b;
@@ -193,27 +240,39 @@ static int check_pair(const struct pki_root *root, const char *directory, struct
     if (rc == 0)
         rc = gnutls_x509_privkey_get_key_id(root->key, GNUTLS_KEYID_USE_SHA256, b, &len);
     if (rc < 0)
-        return tls_error(err, rc, "%s", directory);
-    const char *name = root_names[root->kind];
+        return tls_error(err, rc, "%s", crt_path);
     if (memcmp(a, b, sizeof a) != 0)
-        return err_set(err, ERR_CONFLICT, "%s: %s.key is not the key of %s.pem", directory, name,
-                       name);
+        return err_set(err, ERR_CONFLICT, "%s is not the key of %s", key_path, crt_path);
     return 0;
+}
+
+static int load_authority(const char *crt, const char *key, enum pki_root_kind kind,
+                          struct pki_root *ret, struct err *err)
+{
+    _cleanup_(pki_root_done) struct pki_root root = {.kind = kind};
+    int rc;
+    if ((rc = load_crt(crt, &root.crt, err)) < 0 || (rc = load_key(key, &root.key, err)) < 0 ||
+        (rc = check_pair(&root, crt, key, err)) < 0)
+        return rc;
+    if (gnutls_x509_crt_get_basic_constraints(root.crt, NULL, NULL, NULL) <= 0)
+        return err_set(err, ERR_INVALID, "%s: it is no certificate authority", crt);
+    *ret = root;
+    root = (struct pki_root){0};
+    return 0;
+}
+
+int pki_issuer_load(const char *crt_path, const char *key_path, struct pki_root *ret,
+                    struct err *err)
+{
+    return load_authority(crt_path, key_path, ROOT_MACHINES, ret, err);
 }
 
 int pki_root_load(const char *directory, enum pki_root_kind kind, struct pki_root *ret,
                   struct err *err)
 {
-    _cleanup_(pki_root_done) struct pki_root root = {.kind = kind};
     _cleanup_(freep) char *crt = xasprintf("%s/%s.pem", directory, root_names[kind]);
     _cleanup_(freep) char *key = xasprintf("%s/%s.key", directory, root_names[kind]);
-    int rc;
-    if ((rc = load_crt(crt, &root.crt, err)) < 0 || (rc = load_key(key, &root.key, err)) < 0 ||
-        (rc = check_pair(&root, directory, err)) < 0)
-        return rc;
-    *ret = root;
-    root = (struct pki_root){0};
-    return 0;
+    return load_authority(crt, key, kind, ret, err);
 }
 
 int pki_root_save(const char *directory, const struct pki_root *root, struct err *err)
@@ -469,6 +528,46 @@ static int fill_crl(const struct pki_root *root, uint64_t number, int days, msec
         (rc = gnutls_x509_crl_set_authority_key_id(crl, id, len)) < 0)
         return rc;
     return gnutls_x509_crl_sign2(crl, root->crt, root->key, GNUTLS_DIG_SHA256, 0);
+}
+
+static int copy_list(gnutls_x509_crl_t from, gnutls_x509_crl_t to)
+{
+    int rc;
+    if ((rc = gnutls_x509_crl_set_version(to, 2)) < 0 ||
+        (rc = gnutls_x509_crl_set_this_update(to, gnutls_x509_crl_get_this_update(from))) < 0 ||
+        (rc = gnutls_x509_crl_set_next_update(to, gnutls_x509_crl_get_next_update(from))) < 0)
+        return rc;
+    return copy_entries(from, to);
+}
+
+/* A certificate for its name alone: a list is written in it. */
+static int issuers_name(gnutls_x509_crt_t root, gnutls_x509_crt_t ret)
+{
+    char cluster[NAME_SIZE];
+    size_t len = sizeof cluster;
+    int rc = gnutls_x509_crt_get_dn_by_oid(root, GNUTLS_OID_X520_COMMON_NAME, 0, 0, cluster, &len);
+    if (rc < 0 || (rc = set_dn(ret, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, ISSUER_UNIT)) < 0)
+        return rc;
+    return set_dn(ret, GNUTLS_OID_X520_COMMON_NAME, cluster);
+}
+
+int pki_issuers_crl(gnutls_x509_crt_t root, gnutls_x509_crl_t list, char **ret, struct err *err)
+{
+    _cleanup_(crl_freep) gnutls_x509_crl_t copy = NULL;
+    _cleanup_(crt_freep) gnutls_x509_crt_t name = NULL;
+    _cleanup_(key_freep) gnutls_x509_privkey_t key = NULL;
+    gnutls_datum_t out;
+    int rc = generate(false, &key, err);
+    if (rc < 0)
+        return rc;
+    if ((rc = gnutls_x509_crl_init(&copy)) < 0 || (rc = gnutls_x509_crt_init(&name)) < 0 ||
+        (rc = issuers_name(root, name)) < 0 || (rc = gnutls_x509_crt_set_key(name, key)) < 0 ||
+        (rc = copy_list(list, copy)) < 0 ||
+        (rc = gnutls_x509_crl_sign2(copy, name, key, GNUTLS_DIG_SHA256, 0)) < 0 ||
+        (rc = gnutls_x509_crl_export2(copy, GNUTLS_X509_FMT_PEM, &out)) < 0)
+        return tls_error(err, rc, "revocation list of the issuers");
+    *ret = datum_take(&out);
+    return 0;
 }
 
 int pki_crl(const struct pki_root *root, const char *previous, gnutls_x509_crt_t revoke, int days,

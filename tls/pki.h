@@ -19,6 +19,7 @@
 #include "tls/names.h"
 
 #define PKI_ROOT_DAYS 3650
+#define PKI_ISSUER_DAYS 1825
 #define PKI_LEAF_DAYS 365
 
 enum pki_root_kind { ROOT_MACHINES, ROOT_PEOPLE };
@@ -38,6 +39,13 @@ int pki_root_create(const struct cluster *cluster, enum pki_root_kind kind, int 
 int pki_root_load(const char *directory, enum pki_root_kind kind, struct pki_root *ret,
                   struct err *err);
 int pki_root_save(const char *directory, const struct pki_root *root, struct err *err);
+
+/* An intermediate below the machines' root, which issues hosts' certificates in its place: for one
+ * host, whose name it carries. Used as a root is, by pki_certify. */
+int pki_issuer_create(const struct pki_root *root, const struct cluster *cluster, const char *host,
+                      int days, msec now, struct pki_root *ret, struct err *err);
+int pki_issuer_load(const char *crt_path, const char *key_path, struct pki_root *ret,
+                    struct err *err);
 
 struct pki_request {
     enum identity_use use;
@@ -79,6 +87,12 @@ int pki_crl(const struct pki_root *root, const char *previous, gnutls_x509_crt_t
 
 /* When the certificate in that file (PEM, the first) ends; wall clock. */
 int pki_certificate_end(const char *path, msec *ret, struct err *err);
+
+/* What the machines' root revoked, once more in the issuers' name: libvirt and QEMU look for a
+ * certificate in the list of who signed it, by that name, and do not verify the list: it is signed
+ * by a key that is thrown away. Make it from a list that was verified, for them alone. PEM, to be
+ * freed. */
+int pki_issuers_crl(gnutls_x509_crt_t root, gnutls_x509_crl_t list, char **ret, struct err *err);
 
 /* Upper-case hexadecimal digits of the serial number. */
 #define SERIAL_SIZE 48

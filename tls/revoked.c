@@ -1,6 +1,7 @@
 #include "tls/revoked.h"
 
 #include "tls/handles.h"
+#include "tls/pki.h"
 
 /* Positive and not 0; numbers of older versions are shorter. */
 static const uint8_t mark[] = {0x53, 0x4b};
@@ -27,6 +28,7 @@ void serial_make(enum identity_use use, const char *name, const uint8_t random[S
 void revoked_done(struct revoked *r)
 {
     free(TAKE_PTR(r->list));
+    free(TAKE_PTR(r->issuers_list));
     free(TAKE_PTR(r->serials));
     r->n = r->cap = 0;
 }
@@ -107,6 +109,8 @@ int revoked_since(const char *root, const char *crls, const char *older, struct 
         r.list = xasprintf("%.*s", (int)out.size, (char *)out.data);
         gnutls_free(out.data);
     }
+    if (list != NULL && (rc = pki_issuers_crl(crt, list, &r.issuers_list, err)) < 0)
+        return rc;
     *ret = r;
     r = (struct revoked){0};
     return 0;

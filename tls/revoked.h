@@ -1,6 +1,6 @@
 /* revoked.h - whose certificates a list of revocations newly names. A list has serial numbers
  * alone, and libvirt says of a session no more than its name: so the serial numbers that we give
- * carry a mark of whom they are for. Pure. */
+ * carry a mark of whom they are for. */
 #ifndef SKEIN_TLS_REVOKED_H
 #define SKEIN_TLS_REVOKED_H
 
@@ -21,7 +21,8 @@ void serial_make(enum identity_use use, const char *name, const uint8_t random[S
                  uint8_t ret[SERIAL_BYTES]);
 
 struct revoked {
-    char *list; /* PEM of the root's newest list; owned; NULL: there is none */
+    char *list;         /* PEM of the root's newest list; owned; NULL: there is none */
+    char *issuers_list; /* the same in the issuers' name (tls/pki.h); owned */
     uint8_t (*serials)[SERIAL_BYTES]; /* marked ones that the older list lacks; owned */
     size_t n, cap;
     bool unmarked; /* and others, which may be anybody's */

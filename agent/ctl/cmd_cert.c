@@ -1,4 +1,5 @@
-/* skein cert: issue, list and revoke certificates from the authority's directory. */
+/* skein cert: issue, list and revoke certificates, and make issuers, from the authority's
+ * directory. */
 #include "agent/ctl/cmd_cert.h"
 
 #include <getopt.h>
@@ -19,19 +20,23 @@ static const char help[] =
     "       skein cert issue --directory DIR --person NAME --roles ROLE[,ROLE]... --out OUT\n"
     "                  [--passphrase-file FILE] [--admin NAME] [--admin-passphrase-file FILE] "
     "[--days N]\n"
+    "       skein cert issuer --directory DIR --host NAME --out OUT [--days N]\n"
     "       skein cert list --directory DIR [-o json]\n"
-    "       skein cert revoke --directory DIR SERIAL\n"
+    "       skein cert revoke --directory DIR SERIAL | FILE.pem\n"
     "\n"
     "Work on the directory that skein init made. A host gets three keys: its agent's (OUT/skein),\n"
     "libvirt's (OUT/CA, OUT/libvirt) and QEMU's (OUT/qemu); OUT has the shape of /etc/pki.\n"
     "A person gets OUT/NAME.pem and OUT/NAME.key, and stands in a new roster (DIR/roster.json),\n"
     "signed by an admin whose key is in DIR/people.\n"
+    "issuer makes OUT/issuer.pem and OUT/issuer.key, below the machines' root: with them an agent\n"
+    "issues certificates to hosts that join by a token (issuer.cert, issuer.key, issuer.listen).\n"
+    "What it issued is revoked by its file; it keeps copies in its state directory.\n"
     "\n"
     "  --host, --person NAME          whom it is for\n"
     "  --dns NAME, --ip ADDRESS       how others reach it: libvirt, QEMU, users of the API "
     "(repeatable)\n"
     "  --roles ROLES                  of viewer, operator, approver, admin\n"
-    "  --days N                       validity (default: 365)\n"
+    "  --days N                       validity (default: 365; of an issuer: 1825)\n"
     "  --qemu-group GROUP             may read QEMU's keys (default: their owner alone)\n"
     "  --agent-only                   the agent's key alone: the host has no libvirt (a simulated "
     "one)\n"
@@ -43,6 +48,7 @@ static const char help[] =
     "  skein cert issue --directory /root/dc1 --host hv1 --dns hv1 --ip 10.77.0.1 --out /tmp/hv1\n"
     "  skein cert issue --directory /root/dc1 --person bob --roles approver,operator --out "
     "/tmp/bob\n"
+    "  skein cert issuer --directory /root/dc1 --host hv1 --out /tmp/hv1\n"
     "  skein cert list --directory /root/dc1 -o json\n"
     "  skein cert revoke --directory /root/dc1 5D0A63F1C2B34E55A1B2C3D4E5F60718\n";
 
@@ -215,6 +221,25 @@ static int run_issue(struct authority *a, const struct options *o, struct err *e
     return o->host != NULL ? issue_host(a, o, days, err) : issue_person(a, o, days, err);
 }
 
+static int check_issuer(const struct options *o)
+{
+    if (o->host == NULL || o->out == NULL)
+        return args_usage("cert issuer", "--%s is missing", o->host == NULL ? "host" : "out");
+    if (o->serial != NULL)
+        return args_usage("cert issuer", "\"%s\" is not expected", o->serial);
+    return 0;
+}
+
+static int run_issuer(struct authority *a, const struct options *o, struct err *err)
+{
+    int days = PKI_ISSUER_DAYS;
+    int rc = o->days != NULL ? args_number("--days", o->days, PKI_ROOT_DAYS, &days, err) : 0;
+    if (rc < 0 || (rc = authority_make_issuer(a, o->host, days, o->out, args_now(), err)) < 0)
+        return rc;
+    printf("issuer of host %s: %s/issuer.pem and .key\n", o->host, o->out);
+    return 0;
+}
+
 static void print_table(const json_t *list)
 {
     printf("%-8s %-20s %-8s %-21s %s\n", "USE", "NAME", "STATUS", "NOT AFTER", "SERIAL");
@@ -250,7 +275,8 @@ static int run_list(struct authority *a, const struct options *o, struct err *er
 
 static int check_revoke(const struct options *o)
 {
-    return o->serial == NULL ? args_usage("cert revoke", "the serial number is missing") : 0;
+    return o->serial == NULL ? args_usage("cert revoke", "the serial number (or a file) is missing")
+                             : 0;
 }
 
 static int run_revoke(struct authority *a, const struct options *o, struct err *err)
@@ -261,13 +287,16 @@ static int run_revoke(struct authority *a, const struct options *o, struct err *
     return rc;
 }
 
-static const char *const verb_names[] = {"issue", "list", "revoke", NULL};
+static const char *const verb_names[] = {"issue", "issuer", "list", "revoke", NULL};
 
 /* In their order. */
 static const struct verb {
     int (*check)(const struct options *o); /* -1: wrong usage, said */
     int (*run)(struct authority *a, const struct options *o, struct err *err);
-} verbs[] = {{check_issue, run_issue}, {check_list, run_list}, {check_revoke, run_revoke}};
+} verbs[] = {{check_issue, run_issue},
+             {check_issuer, run_issuer},
+             {check_list, run_list},
+             {check_revoke, run_revoke}};
 
 static int run_verb(const struct verb *verb, int argc, char **argv)
 {

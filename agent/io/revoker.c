@@ -76,7 +76,8 @@ static int carry_out(struct work *w, struct revoked *ret, struct err *err)
         return rc;
     if (r.list == NULL || (older != NULL && strcmp(older, r.list) == 0))
         return 0;
-    if ((rc = put(w->libvirt_crl, r.list, err)) < 0 || (rc = put(w->qemu_crl, r.list, err)) < 0)
+    _cleanup_(freep) char *both = xasprintf("%s%s", r.list, r.issuers_list);
+    if ((rc = put(w->libvirt_crl, both, err)) < 0 || (rc = put(w->qemu_crl, both, err)) < 0)
         return rc;
     if ((rc = w->reload(&r, &w->ended, err)) < 0 ||
         (rc = file_write(w->applied, r.list, strlen(r.list), 0600, FILE_ANY_GROUP, err)) < 0)

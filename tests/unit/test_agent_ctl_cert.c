@@ -189,7 +189,7 @@ static void person_can_sign_once_issued(void **state)
 static void usage_is_told(void **state)
 {
     (void)state;
-    expect(cmd_cert, "cert", 2, "wants issue, list or revoke");
+    expect(cmd_cert, "cert", 2, "wants issue, issuer, list or revoke");
     expect(cmd_cert, "cert isue", 2, "\"isue\" is none of");
     expect(cmd_cert, "cert --help", 0, "Examples:");
     expect(cmd_cert, "cert issue --help", 0, "Examples:");
@@ -202,7 +202,7 @@ static void usage_is_told(void **state)
            "for hosts");
     expect(cmd_cert, "cert list --directory @/ca -o yaml", 2, "only json");
     expect(cmd_cert, "cert list --directory @/ca x", 2, "not expected");
-    expect(cmd_cert, "cert revoke --directory @/ca", 2, "serial number is missing");
+    expect(cmd_cert, "cert revoke --directory @/ca", 2, "is missing");
 }
 
 static void refusals_are_told(void **state)
@@ -261,6 +261,24 @@ static void revoked_is_listed_so(void **state)
     assert_string_equal(find_status(after, "libvirt", "gone", &serial), "valid");
     assert_string_equal(find_status(after, "root", "machines", &serial), "valid");
     expect(cmd_cert, "cert list --directory @/ca", 0, "SERIAL");
+}
+
+static void issuer_is_made_and_revoked(void **state)
+{
+    (void)state;
+    const char *serial;
+    expect(cmd_cert, "cert issuer --directory @/ca --host hv1 --out @/is", 0, "issuer of host hv1");
+    assert_int_equal(mode_of("is/issuer.key"), 0600);
+    assert_int_equal(mode_of("is/issuer.pem"), 0644);
+    expect(cmd_cert, "cert issuer --directory @/ca --host hv1", 2, "--out is missing");
+    expect(cmd_cert, "cert issuer --directory @/ca --host ../x --out @/is", 1, "host name");
+    _cleanup_json_ json_t *list = listed();
+    assert_string_equal(find_status(list, "issuer", "hv1", &serial), "valid");
+    expect(cmd_cert, "cert revoke --directory @/ca @/is/issuer.pem", 0, "revoked");
+    expect(cmd_cert, "cert revoke --directory @/ca @/is/issuer.pem", 1, "revoked already");
+    expect(cmd_cert, "cert revoke --directory @/ca @/is/issuer.key", 1, "error: ");
+    _cleanup_json_ json_t *after = listed();
+    assert_string_equal(find_status(after, "issuer", "hv1", &serial), "revoked");
 }
 
 /* ---- skein roster, in a directory of its own ---- */
@@ -351,6 +369,7 @@ static void roster_usage_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(issuer_is_made_and_revoked),
         cmocka_unit_test(roster_changes_by_its_threshold),
         cmocka_unit_test(roster_usage_is_told),
         cmocka_unit_test(init_refuses_to_overwrite),

@@ -3,6 +3,8 @@
 #include <gnutls/gnutls.h>
 #include <sys/stat.h>
 
+#include "tls/revoked.h"
+
 static int set_up(void **state)
 {
     static struct world world;
@@ -289,9 +291,124 @@ static void cluster_file_is_strict(void **state)
     assert_err(cluster_parse(uuid, strlen(uuid), "f", &c, &err), &err, ERR_INVALID, "UUID");
 }
 
+/* ---- below an issuer ---- */
+
+/* A leaf of use by an issuer, and the issuer: chain[0], chain[1]. */
+static void below_issuer(const struct world *w, enum identity_use use, struct pki_root *ret_issuer,
+                         struct pki_pair *ret)
+{
+    struct err err = {0};
+    struct pki_request request = {.use = use, .name = "hv9", .days = 30};
+    assert_ok(pki_issuer_create(&w->machines, &w->cluster, "hv1", 365, NOW, ret_issuer, &err),
+              &err);
+    assert_ok(pki_issue(ret_issuer, &w->cluster, &request, NOW, ret, &err), &err);
+}
+
+static void issuer_issues_hosts(void **state)
+{
+    const struct world *w = *state;
+    struct err err = {0};
+    struct subject subject;
+    _cleanup_(pki_root_done) struct pki_root issuer = {0};
+    _cleanup_(pki_pair_done) struct pki_pair leaf = {0};
+    _cleanup_(anchor_freep) struct anchor *anchor = machines_anchor(w, NULL);
+    below_issuer(w, USE_AGENT, &issuer, &leaf);
+    gnutls_x509_crt_t chain[] = {leaf.crt, issuer.crt};
+    assert_ok(anchor_verify(anchor, chain, 2, "dc1", USE_AGENT, NOW, &subject, &err), &err);
+    assert_string_equal(subject.name, "hv9");
+    assert_err(anchor_verify(anchor, chain, 1, "dc1", USE_AGENT, NOW, &subject, &err), &err,
+               ERR_UNAUTHENTICATED, "not signed by");
+    assert_err(anchor_verify(anchor, &issuer.crt, 1, "dc1", USE_AGENT, NOW, &subject, &err), &err,
+               ERR_UNAUTHENTICATED, "URI");
+    /* An issuer makes no issuers. */
+    _cleanup_(pki_root_done) struct pki_root second = {0};
+    _cleanup_(pki_pair_done) struct pki_pair deep = {0};
+    struct pki_request request = {.use = USE_AGENT, .name = "hv8", .days = 30};
+    assert_ok(pki_issuer_create(&issuer, &w->cluster, "hv8", 30, NOW, &second, &err), &err);
+    assert_ok(pki_issue(&second, &w->cluster, &request, NOW, &deep, &err), &err);
+    gnutls_x509_crt_t long_chain[] = {deep.crt, second.crt, issuer.crt};
+    assert_err(anchor_verify(anchor, long_chain, 3, "dc1", USE_AGENT, NOW, &subject, &err), &err,
+               ERR_UNAUTHENTICATED, "not signed by");
+    /* Nor does a host's certificate make one. */
+    struct pki_root false_one = {.kind = ROOT_MACHINES, .crt = leaf.crt, .key = leaf.key};
+    _cleanup_(pki_pair_done) struct pki_pair forged = {0};
+    assert_ok(pki_issue(&false_one, &w->cluster, &request, NOW, &forged, &err), &err);
+    gnutls_x509_crt_t forged_chain[] = {forged.crt, leaf.crt, issuer.crt};
+    assert_err(anchor_verify(anchor, forged_chain, 3, "dc1", USE_AGENT, NOW, &subject, &err), &err,
+               ERR_UNAUTHENTICATED, "not signed by");
+}
+
+static void the_roots_list_is_for_all_below(void **state)
+{
+    const struct world *w = *state;
+    struct err err = {0};
+    struct subject subject;
+    _cleanup_(pki_root_done) struct pki_root issuer = {0};
+    _cleanup_(pki_pair_done) struct pki_pair leaf = {0};
+    _cleanup_(freep) char *one = NULL, *both = NULL;
+    below_issuer(w, USE_AGENT, &issuer, &leaf);
+    gnutls_x509_crt_t chain[] = {leaf.crt, issuer.crt};
+    assert_ok(pki_crl(&w->machines, NULL, leaf.crt, 30, NOW, &one, &err), &err);
+    _cleanup_(anchor_freep) struct anchor *anchor = machines_anchor(w, one);
+    assert_err(anchor_verify(anchor, chain, 2, "dc1", USE_AGENT, NOW, &subject, &err), &err,
+               ERR_DENIED, "revoked");
+    assert_ok(pki_crl(&w->machines, NULL, issuer.crt, 30, NOW, &both, &err), &err);
+    _cleanup_(anchor_freep) struct anchor *without = machines_anchor(w, both);
+    assert_err(anchor_verify(without, chain, 2, "dc1", USE_AGENT, NOW, &subject, &err), &err,
+               ERR_DENIED, "revoked");
+}
+
+/* As libvirt and QEMU read their files: the root, or with it the issuer, as authorities; the lists
+ * from a file. */
+static unsigned judged_as_libvirt_does(const char *authorities, const char *crls,
+                                       const gnutls_x509_crt_t *chain, unsigned n)
+{
+    gnutls_x509_trust_list_t list;
+    gnutls_datum_t ca = datum_text(authorities), crl = datum_text(crls);
+    unsigned status = 0;
+    assert_int_equal(gnutls_x509_trust_list_init(&list, 0), 0);
+    assert_true(gnutls_x509_trust_list_add_trust_mem(list, &ca, &crl, GNUTLS_X509_FMT_PEM, 0, 0) >
+                0);
+    assert_int_equal(
+        gnutls_x509_trust_list_verify_crt2(list, (gnutls_x509_crt_t *)(uintptr_t)chain, n, NULL, 0,
+                                           GNUTLS_VERIFY_DISABLE_TIME_CHECKS, &status, NULL),
+        0);
+    gnutls_x509_trust_list_deinit(list, 1);
+    return status;
+}
+
+static void libvirt_refuses_what_the_root_revoked(void **state)
+{
+    const struct world *w = *state;
+    struct err err = {0};
+    _cleanup_(pki_root_done) struct pki_root issuer = {0};
+    _cleanup_(pki_pair_done) struct pki_pair leaf = {0};
+    _cleanup_(pki_pair_done) struct pki_pair other = {0};
+    _cleanup_(freep) char *crl = NULL;
+    struct pki_request request = {.use = USE_LIBVIRT, .name = "hv8", .days = 30};
+    below_issuer(w, USE_LIBVIRT, &issuer, &leaf);
+    assert_ok(pki_issue(&issuer, &w->cluster, &request, NOW, &other, &err), &err);
+    assert_ok(pki_crl(&w->machines, NULL, leaf.crt, 30, NOW, &crl, &err), &err);
+    _cleanup_(freep) char *root = pki_crt_pem(w->machines.crt), *below = pki_crt_pem(issuer.crt);
+    _cleanup_(revoked_done) struct revoked revoked = {0};
+    assert_ok(revoked_since(root, crl, NULL, &revoked, &err), &err);
+    assert_true(revoked_names(&revoked, USE_LIBVIRT, "hv9"));
+    _cleanup_(freep) char *lists = xasprintf("%s%s", revoked.list, revoked.issuers_list);
+    _cleanup_(freep) char *with = xasprintf("%s%s", root, below);
+    gnutls_x509_crt_t chain[] = {leaf.crt, issuer.crt}, good[] = {other.crt, issuer.crt};
+    assert_int_equal(judged_as_libvirt_does(root, lists, good, 2), 0);
+    assert_int_equal(judged_as_libvirt_does(with, lists, good, 2), 0);
+    assert_int_equal(judged_as_libvirt_does(with, lists, good, 1), 0); /* its own, at its start */
+    assert_true(judged_as_libvirt_does(root, lists, chain, 2) & GNUTLS_CERT_REVOKED);
+    assert_true(judged_as_libvirt_does(with, lists, chain, 2) & GNUTLS_CERT_REVOKED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(issuer_issues_hosts),
+        cmocka_unit_test(the_roots_list_is_for_all_below),
+        cmocka_unit_test(libvirt_refuses_what_the_root_revoked),
         cmocka_unit_test(uri_names_who),
         cmocka_unit_test(names_are_checked),
         cmocka_unit_test(host_certificates_serve_and_call),
