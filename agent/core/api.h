@@ -30,6 +30,8 @@ struct api_context {
 
 #define API_TIMEOUT_MS 10000 /* a relayed or proposed call is answered with 504 after this */
 
+unsigned api_status_of(enum err_code code); /* of HTTP */
+
 struct api *api_new(void);
 void api_free(struct api *api);
 

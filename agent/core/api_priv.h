@@ -60,7 +60,6 @@ void api_add_call(struct api *api, const struct call *call);
 struct call api_take_call(struct api *api, struct call *at);
 bool api_can_wait(const struct api *api, struct err *err);
 
-unsigned api_status_of(enum err_code code);
 /* Takes body. */
 void api_answer(struct api_context *c, const struct caller *to, unsigned status, json_t *body);
 void api_answer_status(struct api_context *c, const struct caller *to, unsigned status,
@@ -110,8 +109,9 @@ bool api_answer_request(struct api_context *c, const struct call *call);
 
 /* ---- api_tokens.c ---- */
 
-/* An agent that is about to issue certificates spends a token: {"proof", "request"}. The answer is
- * the token, with what an admin signed. Nobody signs this: the proof speaks for itself. */
+/* An agent that is about to issue certificates spends a token: {"proof", "request", "host",
+ * "role"}. The answer is the token, with what an admin signed. Nobody signs this: the proof speaks
+ * for itself. */
 void api_token_use(struct api *api, struct api_context *c, const struct caller *caller,
                    const struct api_request *r);
 

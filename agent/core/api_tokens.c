@@ -45,20 +45,31 @@ int api_show_tokens(const struct api_context *c, const struct api_request *r, js
 
 /* ---- spending one ---- */
 
-static bool is_digest(const json_t *text)
+static bool is_digest(const char *text)
 {
-    const char *s = json_string_value(text);
-    return s != NULL && strlen(s) == HASH_HEX_SIZE - 1 &&
-           strspn(s, "0123456789abcdef") == HASH_HEX_SIZE - 1;
+    return strlen(text) == HASH_HEX_SIZE - 1 &&
+           strspn(text, "0123456789abcdef") == HASH_HEX_SIZE - 1;
 }
 
-static int read_use(const struct api_request *r, json_t **ret, struct err *err)
+/* The texts of ret are doc's. */
+static int read_use(const struct api_request *r, json_t **ret_doc, Skein__TokenUse *ret,
+                    struct err *err)
 {
     _cleanup_json_ json_t *doc =
         json_loadb((const char *)r->body, r->body_len, JSON_REJECT_DUPLICATES, NULL);
-    if (!is_digest(json_object_get(doc, "proof")) || !is_digest(json_object_get(doc, "request")))
-        return err_set(err, ERR_INVALID, "wants proof and request, of 64 hexadecimal digits each");
-    *ret = TAKE_PTR(doc);
+    const char *proof, *request, *host, *role;
+    if (json_unpack(doc, "{s:s, s:s, s:s, s:s !}", "proof", &proof, "request", &request, "host",
+                    &host, "role", &role) < 0 ||
+        !is_digest(proof) || !is_digest(request) || strlen(host) >= TOKENS_NAME_SIZE ||
+        strlen(role) >= TOKENS_NAME_SIZE)
+        return err_set(err, ERR_INVALID,
+                       "wants proof and request, of 64 hexadecimal digits each, host and role");
+    skein__token_use__init(ret);
+    ret->proof = (char *)(uintptr_t)proof;
+    ret->request = (char *)(uintptr_t)request;
+    ret->host = (char *)(uintptr_t)host;
+    ret->role = (char *)(uintptr_t)role;
+    *ret_doc = TAKE_PTR(doc);
     return 0;
 }
 
@@ -70,15 +81,12 @@ static void refuse(struct api_context *c, const struct caller *caller, const str
 }
 
 static void propose(struct api *api, struct api_context *c, const struct caller *caller,
-                    const json_t *doc, const Skein__Token *token)
+                    Skein__TokenUse *use, const Skein__Token *token)
 {
-    Skein__TokenUse use = SKEIN__TOKEN_USE__INIT;
     Skein__Entry entry = SKEIN__ENTRY__INIT;
-    use.proof = (char *)(uintptr_t)json_string_value(json_object_get(doc, "proof"));
-    use.request = (char *)(uintptr_t)json_string_value(json_object_get(doc, "request"));
-    use.issuer = (char *)(uintptr_t)(caller->remote ? caller->host : c->step->conf->host);
+    use->issuer = (char *)(uintptr_t)(caller->remote ? caller->host : c->step->conf->host);
     entry.kind_case = SKEIN__ENTRY__KIND_TOKEN_USE;
-    entry.token_use = &use;
+    entry.token_use = use;
     json_t *answer = json_pack("{s:s%, s:s, s:s%}", "token", token->hash,
                                (size_t)(TOKENS_ID_SIZE - 1), "hash", token->hash, "envelope",
                                (const char *)token->vote->envelope.data, token->vote->envelope.len);
@@ -95,18 +103,17 @@ void api_token_use(struct api *api, struct api_context *c, const struct caller *
 {
     _cleanup_json_ json_t *doc = NULL;
     const Skein__Token *token;
+    Skein__TokenUse use;
     struct err err = {0};
-    if (read_use(r, &doc, &err) < 0) {
+    if (read_use(r, &doc, &use, &err) < 0) {
         refuse(c, caller, &err);
     } else if (!api_leads(c)) {
         if (api_hand_on(api, c, caller, r, false, &err) < 0)
             api_answer_err(c, caller, &err);
-    } else if (tokens_judge(state_tokens(c->state),
-                            json_string_value(json_object_get(doc, "proof")), c->step->now.wall,
-                            &token, &err) < 0) {
+    } else if (tokens_judge(state_tokens(c->state), &use, c->step->now.wall, &token, &err) < 0) {
         refuse(c, caller, &err);
     } else if (api_can_wait(api, &err)) {
-        propose(api, c, caller, doc, token);
+        propose(api, c, caller, &use, token);
     } else {
         api_answer_err(c, caller, &err);
     }

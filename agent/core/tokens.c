@@ -189,17 +189,28 @@ static int judge(const Skein__Token *token, msec wall, struct err *err)
     return 0;
 }
 
-int tokens_judge(const struct tokens *t, const char *proof, msec wall, const Skein__Token **ret,
-                 struct err *err)
+static bool is_text(const char *text, const char *wanted)
+{
+    return text != NULL && strcmp(text, wanted) == 0;
+}
+
+int tokens_judge(const struct tokens *t, const Skein__TokenUse *use, msec wall,
+                 const Skein__Token **ret, struct err *err)
 {
     char hash[HASH_HEX_SIZE];
-    const Skein__Token *token = proof != NULL && token_hash(proof, hash) ? find(t, hash) : NULL;
+    const Skein__Token *token =
+        use->proof != NULL && token_hash(use->proof, hash) ? find(t, hash) : NULL;
     if (token == NULL)
         return err_set(err, ERR_NOT_FOUND, "there is no such token");
     int rc = judge(token, wall, err);
-    if (rc == 0)
-        *ret = token;
-    return rc;
+    if (rc < 0)
+        return rc;
+    if (!is_text(use->host, token->host))
+        return err_set(err, ERR_DENIED, "the token is for another host");
+    if (!is_text(use->role, token->role))
+        return err_set(err, ERR_DENIED, "the token is for the role %s", token->role);
+    *ret = token;
+    return 0;
 }
 
 /* ---- changes ---- */
@@ -288,7 +299,7 @@ int tokens_use(struct tokens *t, const Skein__TokenUse *use, msec at, const Skei
                struct err *err)
 {
     const Skein__Token *found;
-    int rc = tokens_judge(t, use->proof, at, &found, err);
+    int rc = tokens_judge(t, use, at, &found, err);
     if (rc < 0)
         return rc;
     Skein__Token *token = find(t, found->hash);

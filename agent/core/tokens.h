@@ -69,10 +69,10 @@ const Skein__Token *tokens_find(const struct tokens *t, const char *id); /* or N
 /* "open", "used", "revoked" or "expired" */
 const char *tokens_status(const Skein__Token *token, msec wall);
 
-/* Could whoever knows this proof join at wall? ERR_NOT_FOUND, ERR_DENIED (revoked), ERR_CONFLICT
- * (used), ERR_EXPIRED. */
-int tokens_judge(const struct tokens *t, const char *proof, msec wall, const Skein__Token **ret,
-                 struct err *err);
+/* Could whoever asks so join at wall? ERR_NOT_FOUND, ERR_DENIED (revoked; for another host or
+ * role), ERR_CONFLICT (used), ERR_EXPIRED. */
+int tokens_judge(const struct tokens *t, const Skein__TokenUse *use, msec wall,
+                 const Skein__Token **ret, struct err *err);
 
 /* 0, or refused and nothing changed. */
 int tokens_apply(struct tokens *t, const struct tokens_command *c,

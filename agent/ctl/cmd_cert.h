@@ -6,5 +6,6 @@
 int cmd_init(int argc, char **argv);
 int cmd_cert(int argc, char **argv);
 int cmd_roster(int argc, char **argv);
+int cmd_join(int argc, char **argv); /* asks an issuer, and no agent of this host's */
 
 #endif

@@ -73,11 +73,12 @@ static const struct command commands[] = {
     {"order", "standing orders: list, add, remove", cmd_order},
     {"rule", "rules of which VMs go together, apart, where: list, add, remove", cmd_rule},
     {"token", "what lets a new host join: list, create, revoke", cmd_token},
+    {"join", "make this host a member, by a token", cmd_join},
     {"events", "what happens in the fleet, as it happens (-f follows)", cmd_events},
     {"audit", "this host's audit log: list, verify, export, prove", cmd_audit},
     {"policy", "policies: check, test, backtest, list, shadow, promote...", cmd_policy},
     {"init", "make a new cluster's identity", cmd_init},
-    {"cert", "issue, list and revoke certificates", cmd_cert},
+    {"cert", "issue, list and revoke certificates; make issuers", cmd_cert},
     {"roster", "the people and the gate rules, by admins' signatures", cmd_roster},
     {"version", "print the version", cmd_version},
 };

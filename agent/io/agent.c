@@ -20,6 +20,7 @@
 #include "agent/io/evaluate.h"
 #include "agent/io/http.h"
 #include "agent/io/hypervisor.h"
+#include "agent/io/issuer.h"
 #include "agent/io/jobs.h"
 #include "agent/io/mesh.h"
 #include "agent/io/node_conf.h"
@@ -451,6 +452,7 @@ static void agent_done(struct agent *a)
     doctor_free(a->doctor);
     agent_roots_free(a->roots);
     agent_audit_free(a->audit);
+    issuer_free(a->issuer);
     performer_free(a->performer);
     recorder_free(a->recorder);
     node_free(a->node);

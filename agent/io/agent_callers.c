@@ -10,6 +10,7 @@
 #include "agent/io/trust.h"
 #include "proto/util.h"
 #include "tls/file.h"
+#include "tls/join.h"
 
 static void api_called(void *arg, uint64_t token, const Skein__ApiCall *call)
 {
@@ -30,27 +31,37 @@ static int admit(void *arg, void *session, struct err *err)
 int agent_renew_http(struct agent *a, struct err *err)
 {
     _cleanup_(http_tls_done) struct http_tls tls = {0};
-    if (a->config->api_listen[0] == '\0')
-        return 0;
-    int rc = http_tls_read(a->config->tls_directory, &tls, err);
-    return rc < 0 ? rc : http_renew(a->http, &tls, err);
+    _cleanup_(http_tls_done) struct http_tls hosts = {0};
+    int rc;
+    if ((rc = http_tls_read(a->config->tls_directory, &tls, err)) < 0 ||
+        (rc = http_tls_read_hosts(a->config->tls_directory, &hosts, err)) < 0 ||
+        (rc = http_renew(a->http, HTTP_PEOPLE, &tls, err)) < 0)
+        return rc;
+    return http_renew(a->http, HTTP_HOSTS, &hosts, err);
 }
 
 static int start_http(struct agent *a, struct err *err)
 {
     _cleanup_(http_tls_done) struct http_tls tls = {0};
+    _cleanup_(http_tls_done) struct http_tls hosts = {0};
     struct http_conf conf = {
         .loop = &a->loop,
         .socket = a->config->api_socket,
         .listen = a->config->api_listen,
         .tls = &tls,
+        .hosts_listen = a->config->issuer_listen,
+        .hosts_tls = &hosts,
+        .hosts_body_max = JOIN_REQUEST_MAX,
+        .on_host = agent_host_asks,
         .arg = a,
         .admit = admit,
         .on_call = api_called,
     };
-    int rc = 0;
-    if (conf.listen[0] != '\0')
+    int rc = agent_open_issuer(a, err);
+    if (rc >= 0 && conf.listen[0] != '\0')
         rc = http_tls_read(a->config->tls_directory, &tls, err);
+    if (rc >= 0 && conf.hosts_listen[0] != '\0')
+        rc = http_tls_read_hosts(a->config->tls_directory, &hosts, err);
     return rc < 0 ? rc : http_open(&conf, &a->http, err);
 }
 

@@ -88,7 +88,8 @@ static void do_propose(void *arg, struct effect *e)
 static void do_answer(void *arg, struct effect *e)
 {
     struct agent *a = arg;
-    http_answer(a->http, e->token, e->status, e->data, e->len);
+    if (!agent_issuer_answered(a, e->token, e->status, e->data, e->len))
+        http_answer(a->http, e->token, e->status, e->data, e->len);
 }
 
 static void do_job(void *arg, struct effect *e)

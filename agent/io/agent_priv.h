@@ -1,6 +1,7 @@
 /* agent_priv.h - what the agent's rooms share: agent.c (opens and closes, time, the hypervisor's
  * answers), agent_effects.c (effects out), agent_peers.c (links and what comes over them),
- * agent_voters.c (the voters' agreement), agent_callers.c (the API). */
+ * agent_voters.c (the voters' agreement), agent_callers.c (the API), agent_issuer.c (hosts that
+ * join). */
 #ifndef SKEIN_AGENT_IO_AGENT_PRIV_H
 #define SKEIN_AGENT_IO_AGENT_PRIV_H
 
@@ -8,6 +9,7 @@
 
 #include "agent/core/node.h"
 #include "agent/io/agent.h"
+#include "proto/skein.pb-c.h"
 
 struct agent {
     const struct config *config;
@@ -34,6 +36,7 @@ struct agent {
     struct doctor *doctor;
     struct agent_audit *audit;
     struct agent_roots *roots;
+    struct issuer *issuer; /* NULL: this host issues no certificates */
 
     msec refused_at;  /* mono: when a stranger was last logged */
     unsigned refused; /* not logged since */
@@ -53,6 +56,13 @@ void agent_open_performer(struct agent *a);
 int agent_open_mesh(struct agent *a, struct err *err);
 int agent_open_http(struct agent *a, struct err *err);
 int agent_open_consensus(struct agent *a, struct err *err); /* of a host that votes */
+
+/* Before the doors are opened, where the configuration wants it. */
+int agent_open_issuer(struct agent *a, struct err *err);
+/* True: it was an answer for the issuer. */
+bool agent_issuer_answered(struct agent *a, uint64_t token, unsigned status, const void *body,
+                           size_t len);
+void agent_host_asks(void *arg, uint64_t token, void *session, const Skein__ApiCall *call);
 
 /* With the certificate that its directory holds now. */
 int agent_renew_http(struct agent *a, struct err *err);

@@ -24,6 +24,9 @@ struct config {
     size_t n_mesh_seeds;
     char *api_listen; /* "" when there is no HTTPS API */
     char *api_socket;
+    char *issuer_listen; /* "" when this host issues no certificates */
+    char *issuer_cert, *issuer_key;
+    int issuer_days; /* validity of what it issues */
     char *tls_directory;
     char *tls_libvirt_crl, *tls_qemu_crl; /* where the hypervisor reads revocations; "": nowhere */
     char *hypervisor;                     /* "libvirt:URI" or "sim:SOCKET" */

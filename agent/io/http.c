@@ -32,17 +32,16 @@ struct door {
     struct http *http;
     struct MHD_Daemon *daemon; /* NULL: closed */
     uv_poll_t *poll;
-    bool secure; /* TLS: people show their certificates */
-    bool full;   /* as many connections as are allowed, when MHD had run last */
+    bool secure;              /* TLS */
+    char *listen;             /* secure: its address; owned; NULL: there is none */
+    uint8_t shown[HASH_SIZE]; /* digest of what it was opened with */
+    bool full;                /* as many connections as are allowed, when MHD had run last */
 };
 
-enum { DOOR_LOCAL, DOOR_SECURE, DOOR_COUNT };
-
 struct http {
-    struct http_conf conf;    /* its texts are not kept */
-    char *socket, *listen;    /* listen: NULL without a secure door */
-    uint8_t shown[HASH_SIZE]; /* digest of what the secure door was opened with */
-    struct door doors[DOOR_COUNT];
+    struct http_conf conf; /* its texts are not kept */
+    char *socket;
+    struct door doors[HTTP_DOORS];
     uv_timer_t timer;
     unsigned open_handles;
     struct exchange *exchanges;
@@ -55,6 +54,12 @@ struct http {
 
 static void on_timer(uv_timer_t *timer);
 
+static unsigned connections_max(const struct door *door)
+{
+    bool hosts = door == &door->http->doors[HTTP_HOSTS];
+    return hosts ? HTTP_HOSTS_CONNECTIONS_MAX : HTTP_CONNECTIONS_MAX;
+}
+
 /* At its limit MHD leaves off listening; once clients have gone it goes on with that only when it
  * runs again, which nothing else may ever make it do. */
 static bool was_full(struct door *door)
@@ -62,7 +67,7 @@ static bool was_full(struct door *door)
     const union MHD_DaemonInfo *info =
         MHD_get_daemon_info(door->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
     bool was = door->full;
-    door->full = info != NULL && info->num_connections >= HTTP_CONNECTIONS_MAX;
+    door->full = info != NULL && info->num_connections >= connections_max(door);
     return was && !door->full;
 }
 
@@ -74,7 +79,7 @@ static void run(struct http *http)
     bool again;
     do {
         again = http->resumed = false;
-        for (struct door *d = http->doors; d < http->doors + DOOR_COUNT; d++)
+        for (struct door *d = http->doors; d < http->doors + HTTP_DOORS; d++)
             if (d->daemon != NULL) {
                 MHD_run(d->daemon);
                 again |= was_full(d);
@@ -82,7 +87,7 @@ static void run(struct http *http)
     } while (http->resumed || again);
     MHD_UNSIGNED_LONG_LONG wait, soonest = 0;
     bool waits = false;
-    for (struct door *d = http->doors; d < http->doors + DOOR_COUNT; d++)
+    for (struct door *d = http->doors; d < http->doors + HTTP_DOORS; d++)
         if (d->daemon != NULL && MHD_get_timeout(d->daemon, &wait) == MHD_YES) {
             soonest = waits ? MIN(soonest, wait) : wait;
             waits = true;
@@ -147,9 +152,19 @@ static void exchange_free(struct exchange *x)
     free(x);
 }
 
+static bool is_hosts(const struct exchange *x)
+{
+    return x->door == &x->http->doors[HTTP_HOSTS];
+}
+
+static size_t body_max(const struct exchange *x)
+{
+    return is_hosts(x) ? x->http->conf.hosts_body_max : HTTP_BODY_MAX;
+}
+
 static void take_body(struct exchange *x, const char *data, size_t len)
 {
-    if (x->body.len + len > HTTP_BODY_MAX)
+    if (x->body.len + len > body_max(x))
         x->too_large = true;
     else
         buf_add(&x->body, data, len);
@@ -226,6 +241,13 @@ static bool path_is_plain(const char *path)
     return path[n] == '\0' && n <= 1024;
 }
 
+static void *session_of(const struct exchange *x)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    return info != NULL ? info->tls_session : NULL;
+}
+
 static void give_on(struct exchange *x)
 {
     Skein__ApiCall call = SKEIN__API_CALL__INIT;
@@ -237,7 +259,10 @@ static void give_on(struct exchange *x)
     call.body = (ProtobufCBinaryData){.data = (uint8_t *)x->body.data, .len = x->body.len};
     x->suspended = true;
     MHD_suspend_connection(x->connection);
-    x->http->conf.on_call(x->http->conf.arg, x->token, &call);
+    if (is_hosts(x))
+        x->http->conf.on_host(x->http->conf.arg, x->token, session_of(x), &call);
+    else
+        x->http->conf.on_call(x->http->conf.arg, x->token, &call);
 }
 
 /* May this client ask at all? */
@@ -245,18 +270,24 @@ static bool is_admitted(struct exchange *x)
 {
     struct http *http = x->http;
     struct err err = {0};
-    if (!x->door->secure)
-        return true; /* who can open the socket's file */
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-    if (info == NULL)
+    if (!x->door->secure || is_hosts(x))
+        return true; /* who can open the socket's file; who brings a token with his request */
+    void *session = session_of(x);
+    if (session == NULL)
         err_set(&err, ERR_UNAUTHENTICATED, "no TLS session");
-    else if (http->conf.admit(http->conf.arg, info->tls_session, &err) == 0)
+    else if (http->conf.admit(http->conf.arg, session, &err) == 0)
         return true;
     err_wrap(&err, "a person's certificate is wanted");
     set_error(x, err.code == ERR_DENIED ? MHD_HTTP_FORBIDDEN : MHD_HTTP_UNAUTHORIZED,
               err_name(err.code), err.msg);
     return false;
+}
+
+static void set_too_large(struct exchange *x)
+{
+    char text[64];
+    snprintf(text, sizeof text, "the body is larger than %zu KiB", body_max(x) >> 10);
+    set_error(x, MHD_HTTP_CONTENT_TOO_LARGE, "LIMIT", text);
 }
 
 static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, const char *path,
@@ -279,7 +310,7 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, cons
     }
     if (!x->answered && x->token == 0) {
         if (x->too_large)
-            set_error(x, MHD_HTTP_CONTENT_TOO_LARGE, "LIMIT", "the body is larger than 1 MiB");
+            set_too_large(x);
         else if (!path_is_plain(x->path))
             set_error(x, MHD_HTTP_BAD_REQUEST, "INVALID", "the path is not plain ASCII");
         else if (door->http->closing)
@@ -376,8 +407,10 @@ static struct MHD_Daemon *start(struct door *door, int listener, const struct ht
     return MHD_start_daemon(
         flags, 0, NULL, NULL, handle, door, MHD_OPTION_LISTEN_SOCKET, listener,
         MHD_OPTION_NOTIFY_COMPLETED, completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_S,
-        MHD_OPTION_ARRAY, door->secure ? secure : &secure[ARRAY_SIZE(secure) - 1], MHD_OPTION_END);
+        connections_max(door), MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        door == &door->http->doors[HTTP_HOSTS] ? (unsigned)HTTP_HOSTS_PER_ADDRESS : 0u,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_S, MHD_OPTION_ARRAY,
+        door->secure ? secure : &secure[ARRAY_SIZE(secure) - 1], MHD_OPTION_END);
 }
 
 /* Takes the listener. */
@@ -390,8 +423,8 @@ static int door_open(struct http *http, struct door *door, int listener, const s
     door->daemon = start(door, listener, tls);
     if (door->daemon == NULL) {
         close(listener);
-        return err_set(err, ERR_IO, "api.%s: the HTTP server does not start%s",
-                       door->secure ? "listen" : "socket",
+        return err_set(err, ERR_IO, "%s: the HTTP server does not start%s",
+                       door->secure ? door->listen : "api.socket",
                        door->secure ? "; is the certificate sound?" : "");
     }
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(door->daemon, MHD_DAEMON_INFO_EPOLL_FD);
@@ -411,7 +444,8 @@ static void handle_over(struct http *http)
     if (http->closed != NULL)
         http->closed(http->closed_arg);
     free(http->socket);
-    free(http->listen);
+    for (size_t i = 0; i < HTTP_DOORS; i++)
+        free(http->doors[i].listen);
     free(http);
 }
 
@@ -448,11 +482,12 @@ static void door_close(struct http *http, struct door *door, const char *why)
     door->daemon = NULL;
 }
 
-static int open_secure(struct http *http, const struct http_tls *tls, struct err *err)
+static int open_secure(struct http *http, struct door *door, const struct http_tls *tls,
+                       struct err *err)
 {
-    int fd, rc = http_socket_tcp(http->listen, &fd, err);
+    int fd, rc = http_socket_tcp(door->listen, &fd, err);
     if (rc == 0)
-        rc = door_open(http, &http->doors[DOOR_SECURE], fd, tls, err);
+        rc = door_open(http, door, fd, tls, err);
     return rc;
 }
 
@@ -464,19 +499,31 @@ static void digest_of(const struct http_tls *tls, uint8_t ret[HASH_SIZE])
     explicit_bzero(all.data, all.len);
 }
 
-int http_renew(struct http *http, const struct http_tls *tls, struct err *err)
+int http_renew(struct http *http, enum http_door which, const struct http_tls *tls, struct err *err)
 {
     uint8_t digest[HASH_SIZE];
-    if (http->listen == NULL || http->closing)
+    struct door *door = &http->doors[which];
+    if (door->listen == NULL || http->closing)
         return 0;
     digest_of(tls, digest);
-    if (http->doors[DOOR_SECURE].daemon != NULL && memcmp(digest, http->shown, sizeof digest) == 0)
+    if (door->daemon != NULL && memcmp(digest, door->shown, sizeof digest) == 0)
         return 0;
-    memcpy(http->shown, digest, sizeof digest);
-    door_close(http, &http->doors[DOOR_SECURE], "the certificate changes; ask again");
-    int rc = open_secure(http, tls, err);
+    memcpy(door->shown, digest, sizeof digest);
+    door_close(http, door, "the certificate changes; ask again");
+    int rc = open_secure(http, door, tls, err);
     run(http);
     return rc;
+}
+
+static int open_if_wanted(struct http *http, enum http_door which, const char *listen,
+                          const struct http_tls *tls, struct err *err)
+{
+    struct door *door = &http->doors[which];
+    if (listen == NULL || listen[0] == '\0')
+        return 0;
+    door->listen = xstrdup(listen);
+    digest_of(tls, door->shown);
+    return open_secure(http, door, tls, err);
 }
 
 int http_open(const struct http_conf *conf, struct http **ret, struct err *err)
@@ -490,13 +537,9 @@ int http_open(const struct http_conf *conf, struct http **ret, struct err *err)
     uv_timer_init(conf->loop, &http->timer);
     http->timer.data = http;
     http->open_handles = 1;
-    rc = door_open(http, &http->doors[DOOR_LOCAL], fd, NULL, err);
-    if (rc == 0 && conf->listen != NULL && conf->listen[0] != '\0') {
-        http->listen = xstrdup(conf->listen);
-        digest_of(conf->tls, http->shown);
-        rc = open_secure(http, conf->tls, err);
-    }
-    if (rc < 0) {
+    rc = door_open(http, &http->doors[HTTP_LOCAL], fd, NULL, err);
+    if (rc < 0 || (rc = open_if_wanted(http, HTTP_PEOPLE, conf->listen, conf->tls, err)) < 0 ||
+        (rc = open_if_wanted(http, HTTP_HOSTS, conf->hosts_listen, conf->hosts_tls, err)) < 0) {
         http_close(http, NULL, NULL);
         return rc;
     }
@@ -510,7 +553,7 @@ void http_close(struct http *http, void (*closed)(void *arg), void *arg)
     http->closing = true;
     http->closed = closed;
     http->closed_arg = arg;
-    for (struct door *d = http->doors; d < http->doors + DOOR_COUNT; d++)
+    for (struct door *d = http->doors; d < http->doors + HTTP_DOORS; d++)
         door_close(http, d, "the agent stops");
     unlink(http->socket);
     uv_close((uv_handle_t *)&http->timer, timer_closed);

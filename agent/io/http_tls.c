@@ -24,6 +24,22 @@ int http_tls_read(const char *directory, struct http_tls *ret, struct err *err)
     return 0;
 }
 
+int http_tls_read_hosts(const char *directory, struct http_tls *ret, struct err *err)
+{
+    struct http_tls tls = {0};
+    _cleanup_(freep) char *own = NULL;
+    int rc;
+    if ((rc = read_one(directory, "host.pem", &own, err)) < 0 ||
+        (rc = read_one(directory, "host.key", &tls.key, err)) < 0 ||
+        (rc = read_one(directory, "machines.pem", &tls.people, err)) < 0) {
+        http_tls_done(&tls);
+        return rc;
+    }
+    tls.certificate = xasprintf("%s%s", own, tls.people);
+    *ret = tls;
+    return 0;
+}
+
 void http_tls_done(struct http_tls *tls)
 {
     free(tls->certificate);

@@ -12,6 +12,9 @@ struct http_tls {
 
 /* DIRECTORY/{host.pem,host.key,people.pem} */
 int http_tls_read(const char *directory, struct http_tls *ret, struct err *err);
+/* The same for the hosts' door: it shows the root too, which those who join know by its digest, and
+ * asks for certificates of machines. */
+int http_tls_read_hosts(const char *directory, struct http_tls *ret, struct err *err);
 void http_tls_done(struct http_tls *tls); /* the key is wiped */
 
 #endif

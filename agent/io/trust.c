@@ -279,6 +279,12 @@ int trust_guest(const struct trust_store *store, void *session, msec wall, struc
     return guest_judge(session, c->people, c->roster, &store->cluster, wall, ret, err);
 }
 
+int trust_issuer(const struct trust_store *store, gnutls_x509_crt_t issuer, msec wall,
+                 struct err *err)
+{
+    return anchor_verify_issuer(store->own->machines, issuer, wall, err);
+}
+
 void trust_close(struct trust_store *store)
 {
     if (store == NULL)

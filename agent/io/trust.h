@@ -21,6 +21,10 @@ int trust_adopt(struct trust_store *store, const struct trust_roots *told, msec 
  * and roster. */
 int trust_guest(const struct trust_store *store, void *session, msec wall, struct guest *ret,
                 struct err *err);
+/* May a certificate authority below the machines' root issue, as of wall, by this host's own roots
+ * and revocations? */
+int trust_issuer(const struct trust_store *store, gnutls_x509_crt_t issuer, msec wall,
+                 struct err *err);
 void trust_close(struct trust_store *store);
 
 const struct trust *trust_of(const struct trust_store *store); /* lives as long as the store */

@@ -289,6 +289,7 @@ static void test_migrate_too_slow(void **unused _unused_)
 
 /* ---- tokens ---- */
 
+#define USE "{\"proof\":\"%s\",\"request\":\"%s\",\"host\":\"hv9\",\"role\":\"agent\"}"
 #define SECRET "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100"
 
 static void test_tokens(void **unused _unused_)
@@ -300,7 +301,7 @@ static void test_tokens(void **unused _unused_)
         xasprintf("{\"person\":\"anna\",\"roles\":%u,\"nonce\":\"" NONCE "\",\"command\":{\"type\":"
                   "\"token-create\",\"host\":\"hv9\",\"role\":\"agent\",\"hash\":\"%s\"}}",
                   TRUST_ADMIN, hash);
-    _cleanup_(freep) char *use = xasprintf("{\"proof\":\"%s\",\"request\":\"%s\"}", proof, hash);
+    _cleanup_(freep) char *use = xasprintf(USE, proof, hash);
     call(w, "POST", "/v1/tokens/use", NULL, use); /* there is none yet: nothing is proposed */
     assert_null(find_effect(w, EFFECT_PROPOSE));
     assert_refused(w, 404, "NOT_FOUND", "no such token");
@@ -340,7 +341,7 @@ static void test_a_token_used_twice_at_once(void **unused _unused_)
         xasprintf("{\"person\":\"anna\",\"roles\":%u,\"nonce\":\"" NONCE "\",\"command\":{\"type\":"
                   "\"token-create\",\"host\":\"hv9\",\"role\":\"agent\",\"hash\":\"%s\"}}",
                   TRUST_ADMIN, hash);
-    _cleanup_(freep) char *use = xasprintf("{\"proof\":\"%s\",\"request\":\"%s\"}", proof, hash);
+    _cleanup_(freep) char *use = xasprintf(USE, proof, hash);
     call(w, "POST", "/v1/tokens", NULL, create);
     commit_proposal(w);
     struct effects first = {0};

@@ -41,7 +41,8 @@ static json_t *taking_back(const char *id)
     return json_pack("{s:s, s:s}", "type", "token-revoke", "token", id);
 }
 
-static const struct state_change *use(struct world *w, const char *proof, const char *request)
+static const struct state_change *use_as(struct world *w, const char *proof, const char *request,
+                                         const char *host, const char *role)
 {
     Skein__Entry *e = test_entry(wall(w));
     e->kind_case = SKEIN__ENTRY__KIND_TOKEN_USE;
@@ -50,9 +51,16 @@ static const struct state_change *use(struct world *w, const char *proof, const 
     e->token_use->proof = xstrdup(proof);
     e->token_use->issuer = xstrdup("hv1");
     e->token_use->request = xstrdup(request);
+    e->token_use->host = xstrdup(host);
+    e->token_use->role = xstrdup(role);
     commit(w, e);
     catch_up(w, w->leader);
     return state_last(leaders_state(w));
+}
+
+static const struct state_change *use(struct world *w, const char *proof, const char *request)
+{
+    return use_as(w, proof, request, "hv9", "agent");
 }
 
 static void is_refused(const struct state_change *last, enum err_code code, const char *why)
@@ -85,6 +93,8 @@ static void used_once(void **state _unused_)
     is_refused(use(&w, never.proof, "r"), ERR_NOT_FOUND, "no such token");
     is_refused(use(&w, m.hash, "r"), ERR_NOT_FOUND, "no such token"); /* what the state shows */
     is_refused(use(&w, "", "r"), ERR_NOT_FOUND, "no such token");
+    is_refused(use_as(&w, m.proof, "r", "hv8", "agent"), ERR_DENIED, "another host");
+    is_refused(use_as(&w, m.proof, "r", "hv9", "host"), ERR_DENIED, "the role agent");
     assert_int_equal(use(&w, m.proof, "first")->kind, STATE_TOKEN);
     assert_non_null(strstr(w.audit.data, "token.used"));
     is_refused(use(&w, m.proof, "second"), ERR_CONFLICT, "used already");
@@ -152,11 +162,11 @@ static void images_hold_them(void **state _unused_)
     struct made m = made_of('7'), n = made_of('8'), o = made_of('9');
     struct err err;
     size_t len, again_len;
-    say(&w, "anna", TRUST_ADMIN, creation(&m, "hv7"));
+    say(&w, "anna", TRUST_ADMIN, creation(&m, "hv9"));
     say(&w, "anna", TRUST_ADMIN, creation(&n, "hv8"));
-    say(&w, "anna", TRUST_ADMIN, creation(&o, "hv9"));
+    say(&w, "anna", TRUST_ADMIN, creation(&o, "hv7"));
     refused(&w, TRUST_ADMIN, creation(&o, "hv6"), ERR_EXISTS, "already");
-    use(&w, m.proof, "r");
+    assert_int_equal(use(&w, m.proof, "r")->kind, STATE_TOKEN);
     say(&w, "anna", TRUST_ADMIN, taking_back(n.id));
     Skein__StateImage *image = state_image(leaders_state(&w));
     _cleanup_(freep) uint8_t *bytes = codec_pack(&image->base, &len);

@@ -1,0 +1,317 @@
+#include "agent/io/issuer.h"
+
+#include <stdio.h>
+
+#include "agent/core/command.h"
+#include "agent/core/pace.h"
+#include "agent/core/tokens.h"
+#include "proto/canon.h"
+#include "proto/token.h"
+#include "tls/file.h"
+#include "tls/join.h"
+#include "tls/pki.h"
+
+#define WAITING_MAX 8    /* requests whose token is being spent */
+#define EVERY_MS 500     /* more often than this, ... */
+#define BURST 20         /* ... after so many at once, nobody is answered: each costs the planner */
+#define OWN (1ull << 62) /* of tokens of our own questions: HTTP counts from 1 */
+#define DAY_MS (86400 * (msec)1000)
+
+/* A request whose token is being spent. */
+struct waiting {
+    uint64_t token; /* of our question; 0: free */
+    uint64_t from;  /* who asked */
+    struct join_request request;
+};
+
+struct issuer {
+    struct issuer_conf conf;
+    struct pki_root authority;
+    char *pem; /* owned; of the authority's certificate */
+    char *directory;
+    struct pace pace;
+    uint64_t last;
+    struct waiting waiting[WAITING_MAX];
+};
+
+/* ---- life ---- */
+
+int issuer_open(const struct issuer_conf *conf, msec wall, struct issuer **ret, struct err *err)
+{
+    struct issuer *s = xcalloc(1, sizeof *s);
+    s->conf = *conf;
+    s->pace = (struct pace){.every = EVERY_MS, .burst = BURST};
+    s->directory = xasprintf("%s/issued", conf->config->state_dir);
+    int rc;
+    if ((rc = pki_issuer_load(conf->config->issuer_cert, conf->config->issuer_key, &s->authority,
+                              err)) < 0 ||
+        (rc = trust_issuer(conf->trust, s->authority.crt, wall, err)) < 0 ||
+        (rc = file_make_directory(s->directory, 0700, err)) < 0) {
+        issuer_free(s);
+        return err_wrap(err, "issuer");
+    }
+    s->pem = pki_crt_pem(s->authority.crt);
+    *ret = s;
+    return 0;
+}
+
+void issuer_free(struct issuer *s)
+{
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < WAITING_MAX; i++)
+        join_request_done(&s->waiting[i].request);
+    pki_root_done(&s->authority);
+    free(s->pem);
+    free(s->directory);
+    free(s);
+}
+
+/* ---- refusing ---- */
+
+static void refuse(struct issuer *s, uint64_t to, const struct join_request *r,
+                   const struct err *err)
+{
+    bool whole = err->msg[0] != '\0' && r != NULL && r->host[0] != '\0';
+    _cleanup_json_ json_t *fields = json_pack("{s:s, s:s, s:s*}", "code", err_name(err->code),
+                                              "reason", err->msg, "of", whole ? r->host : NULL);
+    if (fields != NULL)
+        s->conf.audit(s->conf.arg, "certificates.refused", fields);
+    s->conf.answer(s->conf.arg, to, NULL, err);
+}
+
+/* ---- a request comes ---- */
+
+/* Of this question; of none, 0: a free place. */
+static struct waiting *place_of(struct issuer *s, uint64_t token)
+{
+    for (size_t i = 0; i < WAITING_MAX; i++)
+        if (s->waiting[i].token == token)
+            return &s->waiting[i];
+    return NULL;
+}
+
+static int ask_voters(struct issuer *s, struct waiting *w, struct err *err)
+{
+    char proof[HASH_HEX_SIZE];
+    if (!token_proof(w->request.secret, proof))
+        return err_set(err, ERR_UNAUTHENTICATED, "a token is wanted");
+    _cleanup_json_ json_t *doc =
+        json_pack("{s:s, s:s, s:s, s:s}", "proof", proof, "request", w->request.digest, "host",
+                  w->request.host, "role", join_request_role(&w->request));
+    REQUIRE(doc != NULL);
+    _cleanup_(freep) char *text = json_dumps(doc, JSON_COMPACT | JSON_SORT_KEYS);
+    w->token = OWN | ++s->last;
+    s->conf.spend(s->conf.arg, w->token, text);
+    return 0;
+}
+
+void issuer_join(struct issuer *s, struct moment now, uint64_t from, const char *bytes, size_t len)
+{
+    struct waiting *w = place_of(s, 0);
+    struct join_request request = {.secret = ""};
+    struct err err = {0};
+    if (w == NULL || !pace_take(&s->pace, now.mono)) {
+        err_set(&err, ERR_LIMIT, "too many ask at once; try again in a few seconds");
+        s->conf.answer(s->conf.arg, from, NULL, &err); /* no record: it would be their doing */
+        return;
+    }
+    if (join_request_read(bytes, len, &request, &err) < 0) {
+        refuse(s, from, NULL, &err);
+        return;
+    }
+    *w = (struct waiting){.from = from, .request = request};
+    if (ask_voters(s, w, &err) < 0) {
+        refuse(s, from, &request, &err);
+        join_request_done(&w->request);
+        w->token = 0;
+    }
+}
+
+/* ---- it was spent ---- */
+
+/* What an admin signed of this token, by this host's own roster: the planner's word is not enough.
+ */
+static int verify(const struct issuer *s, const struct join_request *r, const json_t *answer,
+                  msec wall, struct trust_command *ret, struct err *err)
+{
+    char proof[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
+    const char *envelope = json_string_value(json_object_get(answer, "envelope"));
+    struct tokens_command c;
+    if (envelope == NULL || !token_proof(r->secret, proof) || !token_hash(proof, hash))
+        return err_set(err, ERR_UNAVAILABLE, "the planner gave no sound answer");
+    int rc = command_open(trust_of(s->conf.trust), trust_cluster(s->conf.trust)->uuid,
+                          (const uint8_t *)envelope, strlen(envelope), wall, ret, err);
+    if (rc < 0 || (rc = tokens_read(ret, &c, err)) < 0)
+        return rc;
+    if (c.verb != TOKENS_CREATE || strcmp(c.hash, hash) != 0)
+        return err_set(err, ERR_DENIED, "what was signed is about another token");
+    if (strcmp(c.host, r->host) != 0 || strcmp(c.role, join_request_role(r)) != 0)
+        return err_set(err, ERR_DENIED, "the token is for another host or role");
+    return 0;
+}
+
+/* No token brings two certificates of this host's, whatever the planner says. */
+static int mark_used(const struct issuer *s, const struct join_request *r, struct err *err)
+{
+    char proof[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
+    REQUIRE(token_proof(r->secret, proof) && token_hash(proof, hash));
+    _cleanup_(freep) char *path = xasprintf("%s/%s.token", s->directory, hash);
+    if (file_exists(path))
+        return err_set(err, ERR_CONFLICT, "the token was used already");
+    return file_write(path, r->digest, strlen(r->digest), 0600, FILE_ANY_GROUP, err);
+}
+
+/* As long as the configuration says, and no longer than the issuer itself. */
+static int days_of(const struct issuer *s, msec wall)
+{
+    msec end = (msec)gnutls_x509_crt_get_expiration_time(s->authority.crt) * 1000;
+    return MAX(1, MIN(s->conf.config->issuer_days, (int)((end - wall) / DAY_MS)));
+}
+
+/* PEM of the leaf, of which a copy with the issuer's is kept, to be revoked by. */
+static int certify(const struct issuer *s, struct pki_request *request, gnutls_pubkey_t key,
+                   msec wall, char **ret, char serial[SERIAL_SIZE], struct err *err)
+{
+    gnutls_x509_crt_t crt = NULL;
+    int rc =
+        pki_certify(&s->authority, trust_cluster(s->conf.trust), request, key, wall, &crt, err);
+    if (rc < 0)
+        return rc;
+    _cleanup_(freep) char *pem = pki_crt_pem(crt);
+    pki_serial(crt, serial);
+    gnutls_x509_crt_deinit(crt);
+    _cleanup_(freep) char *path = xasprintf("%s/%s.pem", s->directory, serial);
+    _cleanup_(freep) char *both = xasprintf("%s%s", pem, s->pem);
+    rc = file_write(path, both, strlen(both), 0600, FILE_ANY_GROUP, err);
+    if (rc == 0)
+        *ret = TAKE_PTR(pem);
+    return rc;
+}
+
+struct issued {
+    char *certificates[JOIN_USES]; /* owned */
+    char serials[JOIN_USES][SERIAL_SIZE];
+};
+
+static void issued_done(struct issued *i)
+{
+    for (size_t use = 0; use < JOIN_USES; use++)
+        free(i->certificates[use]);
+}
+
+static int issue(const struct issuer *s, const struct join_request *r, const json_t *command,
+                 msec wall, struct issued *ret, struct err *err)
+{
+    const char *dns[TOKENS_NAMES_MAX], *addresses[TOKENS_NAMES_MAX];
+    struct pki_request request = {
+        .name = r->host, .dns = dns, .addresses = addresses, .days = days_of(s, wall)};
+    int rc;
+    if ((rc = trust_issuer(s->conf.trust, s->authority.crt, wall, err)) < 0)
+        return err_wrap(err, "issuer");
+    if ((rc = tokens_names(command, "dns", dns, &request.n_dns, err)) < 0 ||
+        (rc = tokens_names(command, "addresses", addresses, &request.n_addresses, err)) < 0 ||
+        (rc = mark_used(s, r, err)) < 0)
+        return rc;
+    for (request.use = 0; request.use < JOIN_USES; request.use++)
+        if (r->keys[request.use] != NULL &&
+            (rc = certify(s, &request, r->keys[request.use], wall, &ret->certificates[request.use],
+                          ret->serials[request.use], err)) < 0)
+            return rc;
+    return 0;
+}
+
+static json_t *list_of(char *const *texts, size_t n, const char *first)
+{
+    json_t *list = json_array();
+    if (first != NULL)
+        json_array_append_new(list, json_string(first));
+    for (size_t i = 0; i < n; i++)
+        if (first == NULL || strcmp(texts[i], first) != 0)
+            json_array_append_new(list, json_string(texts[i]));
+    return list;
+}
+
+static char *answer_of(const struct issuer *s, const struct issued *issued)
+{
+    const struct config *c = s->conf.config;
+    const struct trust *trust = trust_of(s->conf.trust);
+    const struct trust_roots *roots = trust->roots(trust);
+    _cleanup_json_ json_t *peers = list_of(c->mesh_seeds, c->n_mesh_seeds, c->mesh_listen);
+    _cleanup_json_ json_t *voters = list_of(c->raft_voters, c->n_raft_voters, NULL);
+    struct join_answer answer = {
+        .cluster = *trust_cluster(s->conf.trust),
+        .issuer = s->pem,
+        .machines = roots->machines,
+        .people = roots->people,
+        .crl = roots->crl,
+        .roster = roots->roster,
+        .peers = peers,
+        .voters = voters,
+    };
+    for (size_t use = 0; use < JOIN_USES; use++)
+        answer.certificates[use] = issued->certificates[use];
+    return join_answer_write(&answer);
+}
+
+static void tell_issued(const struct issuer *s, const struct join_request *r, const char *person,
+                        const struct issued *issued)
+{
+    _cleanup_json_ json_t *serials = json_array();
+    for (size_t use = 0; use < JOIN_USES; use++)
+        if (issued->certificates[use] != NULL)
+            json_array_append_new(serials, json_string(issued->serials[use]));
+    _cleanup_json_ json_t *fields =
+        json_pack("{s:s, s:s, s:s, s:O}", "of", r->host, "role", join_request_role(r), "who",
+                  person, "serials", serials);
+    if (fields != NULL)
+        s->conf.audit(s->conf.arg, "certificates.issued", fields);
+}
+
+static void conclude(struct issuer *s, const struct waiting *w, const json_t *answer, msec wall)
+{
+    _cleanup_(trust_command_done) struct trust_command command = {0};
+    _cleanup_(issued_done) struct issued issued = {0};
+    struct err err = {0};
+    if (verify(s, &w->request, answer, wall, &command, &err) < 0 ||
+        issue(s, &w->request, command.command, wall, &issued, &err) < 0) {
+        refuse(s, w->from, &w->request, &err);
+        return;
+    }
+    tell_issued(s, &w->request, command.person, &issued);
+    s->conf.answer(s->conf.arg, w->from, answer_of(s, &issued), &err);
+}
+
+/* The planner's words for why not. */
+static void error_of(const json_t *answer, struct err *err)
+{
+    const json_t *error = json_object_get(answer, "error");
+    const char *code = json_string_value(json_object_get(error, "code"));
+    const char *message = json_string_value(json_object_get(error, "message"));
+    enum err_code known = code != NULL ? err_from_name(code) : ERR_UNKNOWN;
+    err_set(err, known != ERR_OK ? known : ERR_UNKNOWN, "%s",
+            message != NULL ? message : "the planner gave no sound answer");
+}
+
+bool issuer_asked(const struct issuer *s, uint64_t token)
+{
+    return s != NULL && (token & OWN) != 0;
+}
+
+void issuer_answered(struct issuer *s, struct moment now, uint64_t token, unsigned status,
+                     const void *body, size_t len)
+{
+    struct waiting *w = place_of(s, token);
+    if (w == NULL)
+        return;
+    _cleanup_json_ json_t *answer = json_loadb(body, len, JSON_REJECT_DUPLICATES, NULL);
+    struct err err = {0};
+    if (status == 200) {
+        conclude(s, w, answer, now.wall);
+    } else {
+        error_of(answer, &err);
+        refuse(s, w->from, &w->request, &err);
+    }
+    join_request_done(&w->request);
+    *w = (struct waiting){.token = 0};
+}

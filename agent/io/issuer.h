@@ -1,0 +1,42 @@
+/* issuer.h - issues certificates to hosts that join by a token: reads what they ask (tls/join.h),
+ * has the token spent by the voters, verifies by this host's own roster what an admin signed of it,
+ * and only then signs, with the names of that. Belongs to the loop thread. */
+#ifndef SKEIN_AGENT_IO_ISSUER_H
+#define SKEIN_AGENT_IO_ISSUER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "agent/core/step.h"
+#include "agent/io/config.h"
+#include "agent/io/trust.h"
+
+struct issuer; /* opaque */
+
+/* Everything is borrowed. */
+struct issuer_conf {
+    const struct config *config;
+    struct trust_store *trust;
+    void *arg;
+    /* POST /v1/tokens/use on this agent's API; the answer comes to issuer_answered. */
+    void (*spend)(void *arg, uint64_t token, const char *body);
+    /* To a host that asked; takes body, a text or NULL (err says why not). */
+    void (*answer)(void *arg, uint64_t to, char *body, const struct err *err);
+    /* event "certificates.issued" or "certificates.refused"; fields is borrowed. */
+    void (*audit)(void *arg, const char *event, const json_t *fields);
+};
+
+/* Loads issuer.cert and issuer.key. ERR_DENIED, ERR_EXPIRED, ...: it may not issue. */
+int issuer_open(const struct issuer_conf *conf, msec wall, struct issuer **ret, struct err *err);
+void issuer_free(struct issuer *issuer);
+
+/* A host's whole request; answered by conf.answer, now or later. */
+void issuer_join(struct issuer *issuer, struct moment now, uint64_t from, const char *bytes,
+                 size_t len);
+/* Is this token one of its own questions? issuer may be NULL. */
+bool issuer_asked(const struct issuer *issuer, uint64_t token);
+void issuer_answered(struct issuer *issuer, struct moment now, uint64_t token, unsigned status,
+                     const void *body, size_t len);
+
+#endif
