@@ -17,6 +17,8 @@ void creds_unref(struct creds *creds)
         return;
     if (creds->gnutls != NULL)
         gnutls_certificate_free_credentials(creds->gnutls);
+    if (creds->priorities != NULL)
+        gnutls_priority_deinit(creds->priorities);
     anchor_free(creds->machines);
     free(creds);
 }
@@ -66,6 +68,8 @@ int creds_load(const char *directory, const struct cluster *cluster, const char 
     int rc = gnutls_certificate_allocate_credentials(&creds->gnutls);
     if (rc < 0)
         return tls_error(err, rc, "credentials");
+    if ((rc = gnutls_priority_init(&creds->priorities, TLS_PRIORITIES, NULL)) < 0)
+        return tls_error(err, rc, "priorities");
     if ((rc = anchor_load(root, crl, &creds->machines, err)) < 0 ||
         (rc = load_own(creds, directory, cluster, host, wall, err)) < 0)
         return rc;

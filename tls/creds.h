@@ -10,6 +10,7 @@
 struct creds {
     unsigned refs;
     gnutls_certificate_credentials_t gnutls; /* owned: own certificate and key */
+    gnutls_priority_t priorities;            /* owned; sessions share them, and their 13 KiB */
     struct anchor *machines;                 /* owned */
     struct subject own;
 };

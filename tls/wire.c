@@ -23,7 +23,7 @@ struct wire {
     size_t max_frame;
     msec wall;
     struct fifo in, plain_in, plain_out, out;
-    struct chain chain; /* the peer's */
+    bool judged; /* the peer's certificates were found good */
     struct subject subject;
     struct err verdict; /* why the peer's certificate was refused */
 };
@@ -80,18 +80,21 @@ static int pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms _unused_)
 
 int wire_judge(struct wire *w, struct creds *creds, msec wall, struct err *err)
 {
-    return anchor_verify(creds->machines, w->chain.crts, w->chain.n, w->cluster, USE_AGENT, wall,
-                         &w->subject, err);
+    struct chain chain = {0};
+    int rc = chain_of_peer(w->session, &chain, err);
+    if (rc == 0)
+        rc = anchor_verify(creds->machines, chain.crts, chain.n, w->cluster, USE_AGENT, wall,
+                           &w->subject, err);
+    chain_done(&chain);
+    w->judged = rc == 0;
+    return rc;
 }
 
 /* Called by GnuTLS within the handshake, on both sides. */
 static int verify(gnutls_session_t session)
 {
     struct wire *w = gnutls_session_get_ptr(session);
-    if (chain_of_peer(session, &w->chain, &w->verdict) < 0 ||
-        wire_judge(w, w->creds, w->wall, &w->verdict) < 0)
-        return GNUTLS_E_CERTIFICATE_ERROR;
-    return 0;
+    return wire_judge(w, w->creds, w->wall, &w->verdict) < 0 ? GNUTLS_E_CERTIFICATE_ERROR : 0;
 }
 
 static int set_up(struct wire *w, bool client)
@@ -100,7 +103,7 @@ static int set_up(struct wire *w, bool client)
                      GNUTLS_NO_TICKETS | GNUTLS_NO_SIGNAL;
     int rc;
     if ((rc = gnutls_init(&w->session, flags)) < 0 ||
-        (rc = gnutls_priority_set_direct(w->session, TLS_PRIORITIES, NULL)) < 0 ||
+        (rc = gnutls_priority_set(w->session, w->creds->priorities)) < 0 ||
         (rc = gnutls_credentials_set(w->session, GNUTLS_CRD_CERTIFICATE, w->creds->gnutls)) < 0)
         return rc;
     if (!client)
@@ -137,7 +140,6 @@ void wire_free(struct wire *w)
     if (w->session != NULL)
         gnutls_deinit(w->session);
     creds_unref(w->creds);
-    chain_done(&w->chain);
     buf_done(&w->in.buf);
     buf_done(&w->plain_in.buf);
     buf_done(&w->plain_out.buf);
@@ -178,7 +180,7 @@ int wire_handshake(struct wire *w, struct err *err)
     while (rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED);
     if (rc == GNUTLS_E_AGAIN)
         return 0;
-    if (rc == 0 && w->chain.n == 0)
+    if (rc == 0 && !w->judged)
         return err_set(err, ERR_UNAUTHENTICATED, "the peer showed no certificate");
     if (rc == 0)
         return 1;
