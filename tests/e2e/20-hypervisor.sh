@@ -28,7 +28,7 @@ hv_says() {
 }
 
 uuid() {
-    virsh_on "$1" domuuid "$2" | head -1
+    virsh_on "$1" domuuid "$2" | sed -n 1p
 }
 
 # result KIND: of the only (or last) result of that kind; vm NAME: of the last observation.
@@ -128,7 +128,7 @@ check "a guest that writes too fast shows progress and is aborted" says '(map(se
     .running and .total_mib >= 192 and .transferred_mib > 5 and .bandwidth_milli_mib_s > 1000) and
     result("migrate").code == "CANCELLED" and result("look-remote").state == "VM_INCOMING" and
     (result("look") | .job and .job_ms > 0 and .state == "VM_RUNNING")' hv1 \
-    "migrate $HOT hv2 address=10.78.0.2 persistent=1 bandwidth=8;sleep 5000;progress $HOT;look $HOT;look-remote $HOT hv2;sleep 500;abort $HOT"
+    "migrate $HOT hv2 address=10.78.0.2 persistent=1 bandwidth=8;until $HOT 6;look $HOT;look-remote $HOT hv2;sleep 500;abort $HOT"
 check "nothing is left of it" says '(result("look") | (.job | not) and .state == "VM_RUNNING") and
     (result("look-remote").present | not)' hv1 "look $HOT;look-remote $HOT hv2"
 check "a second migration of it waits for nothing" says 'map(select(.kind == "migrate") | .code) | sort == ["CANCELLED", "CONFLICT"]' \

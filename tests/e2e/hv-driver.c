@@ -14,6 +14,7 @@
  *   migrate UUID HOST KEY=VALUE   address, bandwidth, downtime, parallel, timeout, converge,
  *                                 persistent
  *   progress UUID                 abort UUID                    tidy UUID
+ *   until UUID MIB                progress, until so much is moved, for a minute at most
  *   sleep MS                      wait (until all has ended)    rss       changes     load */
 #include <jansson.h>
 #include <stdio.h>
@@ -35,6 +36,11 @@ static struct {
     uint64_t begun[JOBS_MAX];
     Skein__HostDetail *seen;
     bool waiting, ended;
+
+    struct {
+        char uuid[UUID_SIZE];
+        uint64_t mib, deadline; /* mib 0: nothing is waited for */
+    } until;
     struct sensors *sensors;
 } d;
 
@@ -169,6 +175,26 @@ static void add_result(json_t *line, const struct hv_result *r)
 }
 
 static void read_on(void);
+static void submit(enum hv_kind kind, char **words, size_t n);
+
+static void on_until(uv_timer_t *timer)
+{
+    (void)timer;
+    char *words[] = {NULL, d.until.uuid};
+    submit(HV_PROGRESS, words, 2);
+}
+
+/* Asks again in a moment, or lets the next command be read. */
+static void check_until(const struct hv_result *r)
+{
+    bool reached = r->err.code == ERR_OK && r->progress.transferred_mib >= d.until.mib;
+    if (!reached && now_ms() < d.until.deadline) {
+        uv_timer_start(&d.timer, on_until, 200, 0);
+        return;
+    }
+    d.until.mib = 0;
+    d.waiting = false;
+}
 
 static void on_done(void *arg, struct hv_result *r)
 {
@@ -185,6 +211,8 @@ static void on_done(void *arg, struct hv_result *r)
         d.seen = r->detail;
         r->detail = NULL;
     }
+    if (r->kind == HV_PROGRESS && d.until.mib > 0)
+        check_until(r);
     hv_result_done(r);
     read_on();
 }
@@ -335,6 +363,14 @@ static bool command(char *line)
     if (strcmp(words[0], "sleep") == 0 && n == 2) {
         d.waiting = true;
         uv_timer_start(&d.timer, on_slept, strtoul(words[1], NULL, 10), 0);
+        return false;
+    }
+    if (strcmp(words[0], "until") == 0 && n == 3) {
+        snprintf(d.until.uuid, sizeof d.until.uuid, "%s", words[1]);
+        d.until.mib = strtoull(words[2], NULL, 10);
+        d.until.deadline = now_ms() + 60000;
+        d.waiting = true;
+        on_until(NULL);
         return false;
     }
     if (strcmp(words[0], "wait") == 0)
