@@ -95,7 +95,7 @@ down() {
     [ $keep = 1 ] || rm -rf "$SKEIN_SIM_ROOT"
 }
 state=$SKEIN_SIM_ROOT/$SKEIN_SIM
-log_of() { echo "$state/hosts/$1/$(basename "$(ls "$state/hosts/$1/"*log* 2>/dev/null | head -n 1)")"; }
+log_of() { echo "$state/hosts/$1/$(basename "$(ls "$state/hosts/$1/"*log* 2>/dev/null | sed -n 1p)")"; }
 PROGRAM=mesh
 # shellcheck source=deploy/shared.d/process.sh
 . "$repo/deploy/shared.d/process.sh"

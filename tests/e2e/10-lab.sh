@@ -23,8 +23,8 @@ machine_state() {
 marked() {
     local at
     for at in /proc/[0-9]*; do
-        if tr '\0' '\n' <"$at/environ" 2>/dev/null | grep -qsx "E2E_MARK=$E2E_MARK" &&
-            ! grep -qsE '^(10-lab.sh|lab)\b' "$at/comm" || tr '\0' ' ' <"$at/cmdline" 2>/dev/null | grep -qs "guest=[a-z]*-$$,"; then
+        if tr '\0' '\n' <"$at/environ" 2>/dev/null | has -x "E2E_MARK=$E2E_MARK" &&
+            ! grep -qsE '^(10-lab.sh|lab)\b' "$at/comm" || tr '\0' ' ' <"$at/cmdline" 2>/dev/null | has "guest=[a-z]*-$$,"; then
             [ "$at" = "/proc/$BASHPID" ] || [[ $(cat "$at/comm" 2>/dev/null) =~ ^(bash|tr|grep|cat|)$ ]] ||
                 echo "${at#/proc/} $(tr '\0' ' ' <"$at/cmdline" 2>/dev/null)"
         fi

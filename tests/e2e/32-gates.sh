@@ -75,12 +75,12 @@ for host in hv5 hv4 hv3; do
     [[ "$host" = "$from" || "$host" = "$to" || "$host" = "$(planner_now)" ]] || { liar=$host && break; }
 done
 sim agent kill "$liar"
-listen=$(sed -n 's/.*listen = "\([0-9.:]*\)".*/\1/p' "$HOSTS/$liar/agent.conf" | head -n 1)
+listen=$(sed -n 's/.*listen = "\([0-9.:]*\)".*/\1/p' "$HOSTS/$liar/agent.conf" | sed -n 1p)
 person() { echo "$PEOPLE/$1.key:$PEOPLE/$1.pem"; }
 lie() { # PEER KIND OPTION...
     local peer=$1 kind=$2 address
     shift 2
-    address=$(sed -n 's/.*mesh = .*listen = "\([0-9.:]*\)".*/\1/p' "$HOSTS/$peer/agent.conf" | head -n 1)
+    address=$(sed -n 's/.*mesh = .*listen = "\([0-9.:]*\)".*/\1/p' "$HOSTS/$peer/agent.conf" | sed -n 1p)
     as_user "$BUILD/tests/liar" "$HOSTS/$liar/pki/skein" "$liar" "$listen" "$address" "$peer" "$kind" "$SIM_FOLDER/body.json" "ask=$(person operator)" "$@"
 }
 one=sign=$(person approver) two=sign=$(person berta)

@@ -34,7 +34,7 @@ begin() {
     skein plan approve "$plan" --yes "$@" $(as approver)
 }
 
-check "a dry run says that fifty can move" eval 'skein drain --dry-run hv1 2>&1 | grep -q "^50 can move"'
+check "a dry run says that fifty can move" eval 'skein drain --dry-run hv1 2>&1 | has "^50 can move"'
 check "the drain is ordered" skein drain --concurrency 5 hv1 $(as operator)
 begin --rollback >/dev/null
 most=0

@@ -44,7 +44,7 @@ check "a new one is shown without a restart" wait_until 5 eval '[ -n "$before" ]
 guest=$(world | jq -r '.guests[0].name')
 to=$(world | jq -r '.guests[0].host as $h | [.hosts[].name | select(. != $h)][0]')
 check "without a certificate the command says what it wants" eval \
-    '{ "$SKEIN" hosts --url $API 2>&1 || true; } | grep -q -e "wants --tls-cert"'
+    '{ "$SKEIN" hosts --url $API 2>&1 || true; } | has -e "wants --tls-cert"'
 check "skein --url reads" prints hv3 over_https viewer hosts
 # shellcheck disable=SC2046
 check "and asks for a move" over_https operator migrate "$guest" "$to" $(as operator)

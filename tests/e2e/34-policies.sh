@@ -86,7 +86,7 @@ check "a viewer gives no rule" fails skein rule add --type run-on --vms vm1 --ho
 # shellcheck disable=SC2046
 check "an operator does" skein rule add --type run-on --vms vm1 --hosts "$(guest_host vm1)" stays $(as operator)
 check "people can read it" prints "run-on" skein rule list
-elsewhere() { printf '%s\n' hv1 hv2 hv3 | grep -vx "$(guest_host vm1)" | head -1; }
+elsewhere() { printf '%s\n' hv1 hv2 hv3 | grep -vx "$(guest_host vm1)" | sed -n 1p; }
 # shellcheck disable=SC2046
 refused_by_rule() { ! skein migrate vm1 "$(elsewhere)" $(as operator) 2>"$WORK/refused" && grep -q RULE_RUN_ON "$WORK/refused"; }
 check "no plan breaks it, also when a person asks" refused_by_rule

@@ -19,10 +19,10 @@ check "a cluster comes up" sim_of_own --hosts 4 --guests 5 --seed 13 --speed 60 
     --policies night_consolidation --agent-config "$SIM_FOLDER/power.conf"
 check "all guests are known" wait_until 60 guests_known 5
 
-sleeper=$(comm -23 <(hosts_named | sort) <(skein status -o json | jq -r '.voters[].host' | sort) | head -n 1)
+sleeper=$(comm -23 <(hosts_named | sort) <(skein status -o json | jq -r '.voters[].host' | sort) | sed -n 1p)
 power_is() { [ "$(world | jq -r --arg h "$sleeper" '.hosts[] | select(.name == $h) | .power')" = "$1" ]; }
 state_is() { [ "$(EYE=$eye skein hosts -o json | jq -r --arg h "$sleeper" '.hosts[] | select(.name == $h) | .state')" = "$1" ]; }
-eye=$(hosts_named | grep -vx "$sleeper" | head -n 1)
+eye=$(hosts_named | grep -vx "$sleeper" | sed -n 1p)
 echo "$eye" >"$WORK/eye" # the sleeper's own agent does not answer
 for guest in $(world | jq -r --arg h "$sleeper" '.guests[] | select(.host == $h) | .name'); do
     note "$guest runs on $sleeper"

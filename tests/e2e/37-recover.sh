@@ -48,6 +48,6 @@ check "what was agreed on is still there" wait_until 20 cordoned hv6
 check "and what is agreed on now" wait_until 20 skein uncordon hv6 $(as operator)
 check "holds" wait_until 20 uncordoned hv6
 for h in hv4 hv5 hv6; do
-    check "the audit of $h says so" eval 'EYE=$h skein audit list --limit 1000 -o json | grep "voters.recovered" | grep -q "fire in room 1"'
+    check "the audit of $h says so" eval 'EYE=$h skein audit list --limit 1000 -o json | grep "voters.recovered" | has "fire in room 1"'
     check "and is intact" eval 'EYE=$h skein audit verify'
 done

@@ -10,7 +10,7 @@ set -eu
 check "a cluster comes up" sim_of_own --hosts 4 --guests 8
 EYE=hv4 PEOPLE=$SIM_FOLDER/clusters/test/people
 
-yielded() { sim log "$1" | grep -q "planner.yielded.*$2"; } # HOST WHY
+yielded() { sim log "$1" | has "planner.yielded.*$2"; } # HOST WHY
 
 first=$(planner_now)
 check "$first plans, and is drained" skein drain "$first" $(as operator)

@@ -34,7 +34,7 @@ check "events lists what was" prints move.succeeded skein_on hv1 events --limit 
 cosigned() { export_of "$1" && [ "$(verify -o json "$1" | jq '.logs[0].cosigned_by | length')" -ge 1 ]; }
 check "hv1's head is cosigned by another voter" wait_until 20 cosigned hv1
 check "so is hv2's" wait_until 20 cosigned hv2
-committed() { skein_on hv1 audit export | head -n 1 | jq -e --arg h "$1" 'any(.heads[]; .body.host == $h)' >/dev/null; }
+committed() { skein_on hv1 audit export | sed -n 1p | jq -e --arg h "$1" 'any(.heads[]; .body.host == $h)' >/dev/null; }
 check "hv2's head is in the replicated state" wait_until 20 committed hv2
 check "checkpoints are anchored in a file" eval 'lab exec hv1 cat /var/lib/skein/anchors >"$WORK/auditor/anchors" && [ -s "$WORK/auditor/anchors" ]'
 check "the agent finds its own log intact" prints intact skein_on hv1 audit verify

@@ -63,7 +63,7 @@ lab exec hv4 virsh -q -c qemu+tls://hv1/system event --event lifecycle --loop >"
 session=$!
 migrate_by_virsh stray hv4 hv1 --bandwidth 1 >"$WORK/move" 2>&1 & # a minute, if it is let
 move=$!
-arrives() { virsh_on hv1 list --all --name | grep -qx stray; }
+arrives() { virsh_on hv1 list --all --name | has -x stray; }
 check "a guest is on its way from there" wait_until 10 arrives
 started=$SECONDS
 for use in libvirt qemu agent; do
@@ -71,7 +71,7 @@ for use in libvirt qemu agent; do
 done
 give hv1 crl.pem
 check "a revoked host is out of the mesh within 5 s" within 5 eval \
-    'for h in hv1 hv2 hv3; do lab logs $h agent | grep -q "link to hv4 is down" || exit 1; done'
+    'for h in hv1 hv2 hv3; do lab logs $h agent | has "link to hv4 is down" || exit 1; done'
 stays_out() {
     sleep 3
     lab logs hv1 agent >"$WORK/agent.log" || return 1

@@ -87,7 +87,7 @@ check "with --fallback skip the drain is done" skein_on hv2 drain --fallback ski
 check "the report names approver, hosts and the virsh command" eval \
     'skein_on hv2 report "$plan" -o json >"$WORK/report" &&
      jq -e ".moves[0] | .approvers == \"approver\" and .from == \"hv1\" and (.virsh | contains(\"--p2p --tls\"))" "$WORK/report"'
-check "and there is a page of it" eval 'skein_on hv2 report "$plan" -o html | grep -q "<h1>Plan $plan"'
+check "and there is a page of it" eval 'skein_on hv2 report "$plan" -o html | has "<h1>Plan $plan"'
 
 # ---- home again
 check "hv1 is restored" skein_on hv2 restore hv1 $(as operator)

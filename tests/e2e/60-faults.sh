@@ -62,7 +62,7 @@ ask() {
     }
 }
 
-copying() { virsh_on "$from" domjobinfo "$guest" 2>/dev/null | grep -q "Data processed"; }
+copying() { virsh_on "$from" domjobinfo "$guest" 2>/dev/null | has "Data processed"; }
 
 pause_ms() { sleep "$(($1 / 1000)).$(printf %03d $(($1 % 1000)))"; }
 

@@ -67,7 +67,7 @@ check "because it was switched" audited hv1 move.postcopy hot
 lab link hv1 up
 check "hot runs on hv2" guest_is hot hv2
 if [ $firewall = nft ]; then
-    check "which lets its source come back, to recover" eval 'lab exec hv2 nft list set inet skein sources4 | grep -q 10.78.0.1'
+    check "which lets its source come back, to recover" eval 'lab exec hv2 nft list set inet skein sources4 | has 10.78.0.1'
 fi
 check "it lives, in one copy" beats_on hot
 check "the report says so" reported '.moves[0] | .mode == "postcopy" and (.virsh | contains("--postcopy"))'
@@ -84,12 +84,12 @@ lab link hv2 30mbit --net migration
 check "another is asked for" ask hot hv1 --mode postcopy-after-precopy
 # (cut before it runs there, what it was is lost with the destination's QEMU)
 switched() {
-    virsh_on hv2 domstate hot --reason 2>/dev/null | grep -q "paused (post-copy)" &&
-        virsh_on hv1 domstate hot --reason 2>/dev/null | grep -q "running (post-copy)"
+    virsh_on hv2 domstate hot --reason 2>/dev/null | has "paused (post-copy)" &&
+        virsh_on hv1 domstate hot --reason 2>/dev/null | has "running (post-copy)"
 }
 check "it is switched after the first round" wait_until 60 switched
 lab link hv2 down --net migration
-broken() { virsh_on hv2 domstate hot --reason 2>/dev/null | grep -q "post-copy failed"; }
+broken() { virsh_on hv2 domstate hot --reason 2>/dev/null | has "post-copy failed"; }
 check "the cut is noticed" wait_until 60 broken
 lab link hv2 up --net migration
 check "it is recovered" ended 60
@@ -106,7 +106,7 @@ if [ $firewall = nft ]; then
     # Of the post-copy before, hv1 may come back to hv2 for an hour; not so hv3, nor anybody to hv3.
     check "nobody comes to a host without a reservation" lets_nobody_in hv3
 fi
-starts_with() { virsh_on "$1" dominfo plain | grep -qE "^Autostart: +enable"; }
+starts_with() { virsh_on "$1" dominfo plain | has -E "^Autostart: +enable"; }
 check "and starts with its host there, as before" eval 'wait_until 10 starts_with hv2 ||
     { virsh_on hv2 dominfo plain; lab logs hv1 agent | grep plain; lab logs hv2 agent | grep -e plain -e autostart; false; }'
 

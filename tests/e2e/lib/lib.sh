@@ -5,6 +5,8 @@
 #   fails CMD...            true when CMD fails (and false when it is killed or cannot be run)
 #   exits STATUS CMD...     true when it ends with that status
 #   prints TEXT CMD...      true when CMD succeeds and prints TEXT somewhere
+#   CMD... | has REGEX      true when a line is so; the whole is read: who stops early ends its CMD by SIGPIPE, and a
+#                           pipe whose part failed has failed (pipefail)
 #   lacks REGEX FILE...     true when no line of these files is so; a file that is missing or empty proves nothing
 #   wait_until SECONDS CMD...   true as soon as CMD is; three times as long is waited, for the sake of shared machines
 #   within SECONDS CMD...       the same for what is promised: not a second longer
@@ -70,6 +72,12 @@ prints() {
     _run "$@" >"$WORK/.printed" 2>&1
     cat "$WORK/.printed"
     ((status == 0)) && grep -qF -- "$text" "$WORK/.printed"
+}
+
+has() {
+    local text
+    text=$(cat)
+    grep -q "$@" <<<"$text"
 }
 
 lacks() {

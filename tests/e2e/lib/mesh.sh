@@ -65,7 +65,7 @@ plans_in() {
 
 # plan_waits HOST: sets plan to the first that waits for approval
 plan_waits() {
-    plan=$(plans_in PENDING_APPROVAL "$1" | head -n 1)
+    plan=$(plans_in PENDING_APPROVAL "$1" | sed -n 1p)
     [ -n "$plan" ] && echo "$plan" >"$WORK/plan"
 }
 
