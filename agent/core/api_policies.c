@@ -2,6 +2,7 @@
  * fares, and what the versions in shadow would have done. Answered by the planner, which runs them.
  */
 #include "agent/core/api_priv.h"
+#include "planner/core/settings.h"
 #include "proto/canon.h"
 
 static json_t *version_json(const Skein__PolicyVersion *v, bool with_source)
@@ -14,6 +15,11 @@ static json_t *version_json(const Skein__PolicyVersion *v, bool with_source)
         json_pack("{s:s, s:s, s:i, s:s?, s:s?}", "digest", v->digest, "since", since, "bytes",
                   (int)v->source.len, "person", v->vote != NULL ? v->vote->person : NULL, "reason",
                   v->vote != NULL ? v->vote->reason : NULL);
+    json_t *params = NULL;
+    struct err err;
+    if (settings_read((const char *)v->source.data, v->source.len, &params, NULL, &err) == 0 &&
+        params != NULL)
+        json_object_set_new(o, "params", params);
     if (with_source) /* what is no UTF-8 was never signed: it came from a file */
         json_object_set_new(o, "source", json_stringn((const char *)v->source.data, v->source.len));
     return o;

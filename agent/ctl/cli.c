@@ -90,7 +90,7 @@ static void build(struct parser *p, const struct cli_option *options)
                       : o->set != NULL ? optional_argument
                                        : required_argument;
         add_long(p, n, o->name, has_arg, OPTION_FIRST + (int)n);
-        if (o->letter != '\0')
+        if (o->letter != '\0' && o->letter != CLI_MANY)
             strcat(p->letters, (char[]){o->letter, o->text != NULL ? ':' : '\0', '\0'});
     }
     for (size_t i = 0; i < COMMON_COUNT; i++)
@@ -122,6 +122,17 @@ static const struct cli_option *find_option(const struct cli_option *options, in
     return NULL;
 }
 
+static int add_value(const struct cli *cli, const struct cli_option *o)
+{
+    size_t n = 0;
+    while (o->text[n] != NULL)
+        n++;
+    if (n == CLI_MANY_MAX)
+        return cli_usage(cli, "--%s more than %d times", o->name, CLI_MANY_MAX);
+    o->text[n] = optarg;
+    return CLI_GO;
+}
+
 static int take_option(struct cli *cli, const struct parser *p, const struct cli_option *options,
                        char **argv, int c)
 {
@@ -138,6 +149,8 @@ static int take_option(struct cli *cli, const struct parser *p, const struct cli
     const struct cli_option *o = find_option(options, c);
     if (c == '?' || c == ':' || o == NULL)
         return wrong_option(cli, p, argv, c);
+    if (o->letter == CLI_MANY)
+        return add_value(cli, o);
     if (o->set != NULL)
         *o->set = true;
     if (o->text != NULL)

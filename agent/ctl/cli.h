@@ -37,9 +37,12 @@ struct cli {
 };
 
 /* An option of one command; without a letter '\0'. Ends with a NULL name. */
+#define CLI_MANY '+'    /* in place of a letter: with a value, any number of times */
+#define CLI_MANY_MAX 64 /* and no more; text is then an array of one more, ended by NULL */
+
 struct cli_option {
     const char *name;
-    char letter;
+    char letter;       /* '\0': none */
     bool *set;         /* given without a value ... */
     const char **text; /* ... or with one; both: the value may be left out (--name=VALUE) */
 };

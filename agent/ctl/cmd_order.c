@@ -1,6 +1,7 @@
 /* skein order: standing orders, which approve the plans of one exact policy within bounds. */
 #include "agent/ctl/cert_args.h"
 #include "agent/ctl/cli.h"
+#include "agent/ctl/cmd_policy.h"
 #include "agent/ctl/commands.h"
 #include "agent/ctl/sign.h"
 #include "agent/ctl/table.h"
@@ -8,8 +9,6 @@
 #include "planner/worker/worker.h"
 #include "proto/canon.h"
 #include "tls/file.h"
-
-#define POLICY_MAX (1u << 20)
 
 /* ---- list ---- */
 
@@ -91,6 +90,7 @@ static const char add_help[] =
     "one.\n"
     "\n"
     "  --policy-file FILE      the policy's source; its name is the file's, its digest is signed\n"
+    "  --param NAME=VALUE      of the version that carries this parameter; any number of times\n"
     "  --moves-per-hour N      the budget: of the fleet, and once more of each host\n"
     "  --name NAME             what it is called (default: the policy's name)\n"
     "  --classes LIST          only plans of these classes, separated by commas\n"
@@ -110,6 +110,7 @@ static const char add_help[] =
 struct order_args {
     struct sign_args sign;
     const char *policy_file, *moves, *name, *classes, *hosts, *max_actions, *windows;
+    const struct policy_params *params;
     bool rollback;
 };
 
@@ -150,6 +151,7 @@ static int command_of(const struct order_args *args, json_t **ret, struct err *e
     size_t len;
     int moves, max_actions = 0, rc;
     if ((rc = file_read(args->policy_file, POLICY_MAX, &source, &len, err)) < 0 ||
+        (rc = policy_params_write(args->params, &source, &len, err)) < 0 ||
         (rc = args_number("--moves-per-hour", args->moves, 1000, &moves, err)) < 0 ||
         (args->max_actions != NULL &&
          (rc = args_number("--max-actions", args->max_actions, 1000, &max_actions, err)) < 0))
@@ -175,9 +177,12 @@ static int command_of(const struct order_args *args, json_t **ret, struct err *e
 
 static int cmd_order_add(int argc, char **argv)
 {
-    struct order_args args = {.sign = {.lifetime_max = 31 * 86400, .lifetime_default = 30 * 86400}};
+    _cleanup_(policy_params_done) struct policy_params params = {0};
+    struct order_args args = {.sign = {.lifetime_max = 31 * 86400, .lifetime_default = 30 * 86400},
+                              .params = &params};
     const struct cli_option options[] = {SIGN_OPTIONS(args.sign),
                                          {"policy-file", '\0', NULL, &args.policy_file},
+                                         {"param", CLI_MANY, NULL, params.texts},
                                          {"moves-per-hour", '\0', NULL, &args.moves},
                                          {"name", '\0', NULL, &args.name},
                                          {"classes", '\0', NULL, &args.classes},
@@ -196,7 +201,7 @@ static int cmd_order_add(int argc, char **argv)
     if (args.policy_file == NULL || args.moves == NULL)
         return cli_usage(&cli, "--%s is missing",
                          args.policy_file == NULL ? "policy-file" : "moves-per-hour");
-    if ((rc = sign_check(&cli, &args.sign)) != 0)
+    if ((rc = policy_params_take(&cli, &params)) != 0 || (rc = sign_check(&cli, &args.sign)) != 0)
         return rc;
     if (command_of(&args, &command, &err) < 0 ||
         sign_command(&cli, &args.sign, command, "/v1/orders", &answer, &err) < 0)

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "agent/ctl/cli.h"
 #include "proto/err.h"
 
 /* Bytes of a policy's file that are read: one more than allowed, so that the worker says so. */
@@ -26,6 +27,23 @@ int cmd_policy_promote(int argc, char **argv);
 int cmd_policy_revert(int argc, char **argv);
 
 #define POLICY_NAME_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+
+/* --param NAME=VALUE, any number of times: {"param", CLI_MANY, NULL, P.texts} in the options. */
+#define POLICY_PARAM_HELP                                                                          \
+    "  --param NAME=VALUE      the version carries this parameter and keeps it wherever it "       \
+    "runs;\n"                                                                                      \
+    "                          any number of times\n"
+
+struct policy_params {
+    const char *texts[CLI_MANY_MAX + 1];
+    json_t *all; /* owned; NULL: none */
+};
+
+void policy_params_done(struct policy_params *p);
+/* After cli_parse(): 0, or 2: said. */
+int policy_params_take(const struct cli *cli, struct policy_params *p);
+/* Make the owned source one that carries them. */
+int policy_params_write(const struct policy_params *p, char **source, size_t *len, struct err *err);
 
 /* Shared by them. */
 struct policy_options {

@@ -1,9 +1,11 @@
 /* skein policy list, shadow, promote, revert: the versions of policies that the cluster holds. */
+#include "agent/ctl/cert_args.h"
 #include "agent/ctl/cli.h"
 #include "agent/ctl/cmd_policy.h"
 #include "agent/ctl/sign.h"
 #include "agent/ctl/table.h"
 #include "agent/ctl/text.h"
+#include "planner/core/settings.h"
 #include "planner/worker/worker.h"
 #include "proto/canon.h"
 #include "tls/file.h"
@@ -18,8 +20,9 @@ static const char list_help[] =
     "The policies that the cluster holds. STATE: ok; errors (single hooks failed), fails (the "
     "last\n"
     "run did), broken (the active version never ran, the one before it does), resting, retired,\n"
-    "shadow only. Below: what each version in shadow would have done, beside what the active one\n"
-    "does, on the same snapshot.\n"
+    "shadow only. Below: the parameters that versions carry, and what each one in shadow would "
+    "have\n"
+    "done, beside what the active one does, on the same snapshot.\n"
     "\n"
     "Examples:\n"
     "  skein policy list\n"
@@ -75,6 +78,25 @@ static void print_moves(const json_t *moves, const json_t *others, const char *o
             printf("  %s %s: %s -> %s  %s\n", sign, text_or(m, "vm", "?"), text_or(m, "from", "?"),
                    text_or(m, "to", "?"), text_or(m, "reason", ""));
     }
+}
+
+static void print_params(const json_t *policy, const char *stage)
+{
+    const json_t *version = json_object_get(policy, stage), *v;
+    const char *name;
+    json_t *params = json_object_get(version, "params");
+    if (json_object_size(params) == 0)
+        return;
+    printf("\n%s, version %.12s", text_or(policy, "name", "?"), text_or(version, "digest", "?"));
+    const char *before = ", with ";
+    json_object_foreach(params, name, v)
+    {
+        _cleanup_(freep) char *value =
+            json_is_string(v) ? xstrdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY);
+        printf("%s%s = %s", before, name, value);
+        before = ", ";
+    }
+    printf("\n");
 }
 
 static void print_shadow(const json_t *p)
@@ -140,6 +162,8 @@ int cmd_policy_list(int argc, char **argv)
     table_print(t, stdout);
     json_array_foreach(list, i, p)
     {
+        print_params(p, "active");
+        print_params(p, "shadow");
         print_shadow(p);
         print_notes(p);
     }
@@ -177,28 +201,66 @@ static int check_version(const char *what, struct version *v, struct err *err)
     return 0;
 }
 
-static int version_of_file(const char *path, struct version *ret, struct err *err)
+void policy_params_done(struct policy_params *p)
 {
-    int rc = file_read(path, POLICY_MAX, &ret->source, &ret->len, err);
-    return rc < 0 ? rc : check_version(path, ret, err);
+    json_decref(p->all);
 }
 
-/* The one in shadow, as the agent gives it: checked here, not believed. */
-static int version_in_shadow(const struct cli *cli, const char *name, struct version *ret,
-                             struct err *err)
+int policy_params_take(const struct cli *cli, struct policy_params *p)
+{
+    for (size_t i = 0; p->texts[i] != NULL; i++)
+        if (args_param(cli->command, p->texts[i], &p->all) < 0)
+            return 2;
+    return 0;
+}
+
+int policy_params_write(const struct policy_params *p, char **source, size_t *len, struct err *err)
+{
+    char *text;
+    if (p->all == NULL)
+        return 0;
+    int rc = settings_write(*source, *len, p->all, &text, len, err);
+    if (rc < 0)
+        return rc;
+    free(*source);
+    *source = text;
+    return 0;
+}
+
+/* Checked with its parameters: the policy knows their types and bounds. */
+static int carry(const char *what, const struct policy_params *p, struct version *v,
+                 struct err *err)
+{
+    int rc = policy_params_write(p, &v->source, &v->len, err);
+    return rc < 0 ? rc : check_version(what, v, err);
+}
+
+static int version_of_file(const char *path, const struct policy_params *p, struct version *ret,
+                           struct err *err)
+{
+    int rc = file_read(path, POLICY_MAX, &ret->source, &ret->len, err);
+    return rc < 0 ? rc : carry(path, p, ret, err);
+}
+
+/* One that is held, as the agent gives it: checked here, not believed. stages: where it is looked
+ * for, ended by NULL. */
+static int version_held(const struct cli *cli, const char *name, const char *const *stages,
+                        const struct policy_params *p, struct version *ret, struct err *err)
 {
     _cleanup_json_ json_t *doc = NULL;
     _cleanup_(freep) char *path = xasprintf("/v1/policies/%s", name);
+    const json_t *source = NULL;
     int rc = cli_call(cli, path, NULL, &doc, err);
     if (rc < 0)
         return rc;
-    const json_t *source = json_at(doc, "shadow.source");
+    for (; *stages != NULL && !json_is_string(source); stages++)
+        source = json_object_get(json_object_get(doc, *stages), "source");
     if (!json_is_string(source))
         return err_set(err, ERR_NOT_FOUND,
                        "policy %s has no version in shadow; try: skein policy shadow FILE", name);
     ret->len = json_string_length(source);
     ret->source = xmemdup(json_string_value(source), ret->len);
-    if ((rc = check_version(name, ret, err)) < 0)
+    if ((rc = carry(name, p, ret, err)) < 0)
         return rc;
     return strcmp(ret->name, name) == 0
                ? 0
@@ -242,28 +304,58 @@ static void print_done(const struct cli *cli, const json_t *answer, const char *
 /* ---- shadow ---- */
 
 static const char shadow_help[] =
-    "usage: skein policy shadow --key FILE [--cert FILE] [--reason TEXT] POLICY-FILE\n"
+    "usage: skein policy shadow --key FILE [--param NAME=VALUE]... [--cert FILE] [--reason TEXT]\n"
+    "                           POLICY-FILE\n"
+    "       skein policy shadow --key FILE --param NAME=VALUE... [--cert FILE] [--reason TEXT] "
+    "NAME\n"
     "\n"
     "Give the cluster a version of a policy that is evaluated on live data in every round and\n"
-    "proposes nothing. `skein policy list` shows what it would have done; the audit keeps it.\n"
-    "Operators and admins may.\n"
-    "\n" SIGN_HELP "\n"
+    "proposes nothing: that of a file, or the active one of NAME with other parameters.\n"
+    "`skein policy list` shows what it would have done; the audit keeps it. Operators and admins\n"
+    "may.\n"
+    "\n" POLICY_PARAM_HELP SIGN_HELP "\n"
     "Examples:\n"
     "  skein policy shadow --key olga.key my_policy.lua\n"
+    "  skein policy shadow --key olga.key --param threshold=15 my_policy.lua\n"
     "  skein policy list\n";
+
+static bool is_file(const char *operand)
+{
+    size_t n = strlen(operand);
+    return strchr(operand, '/') != NULL || (n > 4 && strcmp(operand + n - 4, ".lua") == 0);
+}
+
+/* 0 when the operand is a file or a policy's name, which *ret_file says; or 2: said. */
+static int operand_check(const struct cli *cli, bool *ret_file)
+{
+    const char *operand = cli->operands[0];
+    *ret_file = is_file(operand);
+    if (!*ret_file && strspn(operand, POLICY_NAME_CHARS) != strlen(operand))
+        return cli_usage(cli, "\"%.64s\" is neither a policy's name nor a file", operand);
+    return 0;
+}
+
+static const char *const held_active[] = {"active", NULL};
 
 int cmd_policy_shadow(int argc, char **argv)
 {
     struct sign_args sign = {0};
-    const struct cli_option options[] = {SIGN_OPTIONS(sign), {0}};
+    _cleanup_(policy_params_done) struct policy_params params = {0};
+    const struct cli_option options[] = {
+        SIGN_OPTIONS(sign), {"param", CLI_MANY, NULL, params.texts}, {0}};
     struct cli cli = {.command = "policy shadow", .help = shadow_help, .formats = CLI_JSON};
     _cleanup_(version_done) struct version v = {0};
     _cleanup_json_ json_t *answer = NULL;
     struct err err = {0};
+    bool file;
     int rc = cli_parse(&cli, argc, argv, options, 1, 1);
-    if (rc != CLI_GO || (rc = sign_check(&cli, &sign)) != 0)
+    if (rc != CLI_GO || (rc = policy_params_take(&cli, &params)) != 0 ||
+        (rc = sign_check(&cli, &sign)) != 0 || (rc = operand_check(&cli, &file)) != 0)
         return rc;
-    if (version_of_file(cli.operands[0], &v, &err) < 0 ||
+    if (!file && params.all == NULL)
+        return cli_usage(&cli, "a file, or the name of a policy and a --param");
+    if ((file ? version_of_file(cli.operands[0], &params, &v, &err)
+              : version_held(&cli, cli.operands[0], held_active, &params, &v, &err)) < 0 ||
         send_version(&cli, &sign, "policy-shadow", &v, true, &answer, &err) < 0)
         return cli_failed(&err);
     print_done(&cli, answer, "is in shadow");
@@ -273,22 +365,19 @@ int cmd_policy_shadow(int argc, char **argv)
 /* ---- promote ---- */
 
 static const char promote_help[] =
-    "usage: skein policy promote --key FILE [--cert FILE] [--reason TEXT] NAME | POLICY-FILE\n"
+    "usage: skein policy promote --key FILE [--param NAME=VALUE]... [--cert FILE] [--reason TEXT]\n"
+    "                            NAME | POLICY-FILE\n"
     "\n"
-    "Make a version the active one: that in shadow (NAME), or that of a file. What was active is\n"
-    "kept for `skein policy revert`, and runs again by itself while the new one does not run at\n"
-    "all. What it proposes still waits for approvals: a standing order is for one version. Admins\n"
-    "may.\n"
-    "\n" SIGN_HELP "\n"
+    "Make a version the active one: that in shadow (NAME), or that of a file; or with --param the\n"
+    "one in shadow, else the active one, with other parameters. What was active is kept for\n"
+    "`skein policy revert`, and runs again by itself while the new one does not run at all. What "
+    "it\n"
+    "proposes still waits for approvals: a standing order is for one version. Admins may.\n"
+    "\n" POLICY_PARAM_HELP SIGN_HELP "\n"
     "Examples:\n"
     "  skein policy promote --key admin.key my_policy\n"
+    "  skein policy promote --key admin.key --param threshold=15 my_policy\n"
     "  skein policy promote --key admin.key --reason CHG-4711 ./my_policy.lua\n";
-
-static bool is_file(const char *operand)
-{
-    size_t n = strlen(operand);
-    return strchr(operand, '/') != NULL || (n > 4 && strcmp(operand + n - 4, ".lua") == 0);
-}
 
 /* A standing order for another version of it approves nothing any more: better said at once. */
 static void warn_of_orders(const struct cli *cli, const struct version *v)
@@ -309,23 +398,29 @@ static void warn_of_orders(const struct cli *cli, const struct version *v)
     }
 }
 
+static const char *const held_shadow[] = {"shadow", NULL};
+static const char *const held[] = {"shadow", "active", NULL}; /* to be given other parameters */
+
 int cmd_policy_promote(int argc, char **argv)
 {
     struct sign_args sign = {0};
-    const struct cli_option options[] = {SIGN_OPTIONS(sign), {0}};
+    _cleanup_(policy_params_done) struct policy_params params = {0};
+    const struct cli_option options[] = {
+        SIGN_OPTIONS(sign), {"param", CLI_MANY, NULL, params.texts}, {0}};
     struct cli cli = {.command = "policy promote", .help = promote_help, .formats = CLI_JSON};
     _cleanup_(version_done) struct version v = {0};
     _cleanup_json_ json_t *answer = NULL;
     struct err err = {0};
+    bool file;
     int rc = cli_parse(&cli, argc, argv, options, 1, 1);
-    if (rc != CLI_GO || (rc = sign_check(&cli, &sign)) != 0)
+    if (rc != CLI_GO || (rc = policy_params_take(&cli, &params)) != 0 ||
+        (rc = sign_check(&cli, &sign)) != 0 || (rc = operand_check(&cli, &file)) != 0)
         return rc;
-    bool file = is_file(cli.operands[0]);
-    if (!file && strspn(cli.operands[0], POLICY_NAME_CHARS) != strlen(cli.operands[0]))
-        return cli_usage(&cli, "\"%.64s\" is neither a policy's name nor a file", cli.operands[0]);
-    if ((file ? version_of_file(cli.operands[0], &v, &err)
-              : version_in_shadow(&cli, cli.operands[0], &v, &err)) < 0 ||
-        send_version(&cli, &sign, "policy-promote", &v, file, &answer, &err) < 0)
+    if ((file ? version_of_file(cli.operands[0], &params, &v, &err)
+              : version_held(&cli, cli.operands[0], params.all != NULL ? held : held_shadow,
+                             &params, &v, &err)) < 0 ||
+        send_version(&cli, &sign, "policy-promote", &v, file || params.all != NULL, &answer, &err) <
+            0)
         return cli_failed(&err);
     print_done(&cli, answer, "is active");
     if (cli.format != CLI_JSON)

@@ -46,8 +46,7 @@ int evaluation_sandbox(const struct worker_request *req, struct sandbox_clock *c
     return sandbox_new(&conf, ret, err);
 }
 
-/* Parameters: the snapshot's for the policy's name, then the request's for whatever it is called.
- */
+/* Parameters: the snapshot's for the policy's name, and the request's for whatever it is called. */
 static int load_settings(struct evaluation *e, struct err *err)
 {
     const char *policies = e->model->policies_json, *params = e->req->params;

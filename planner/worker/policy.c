@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 #include <stdio.h>
 
+#include "planner/core/settings.h"
 #include "planner/worker/prelude_lua.h" /* generated from policies/prelude.lua */
 #include "planner/worker/zone.h"
 
@@ -83,24 +84,39 @@ void l_push_json_scalar(lua_State *L, const json_t *v)
         lua_pushnil(L);
 }
 
-/* settings(NAME): the parameters that were set for the policy of that name. */
-static int l_settings(lua_State *L)
+/* Set the fields of the table on top. */
+static void l_put_params(lua_State *L, json_t *params)
 {
-    const struct policy *p = lua_touserdata(L, lua_upvalueindex(1));
-    const char *name = luaL_checkstring(L, 1), *key;
-    lua_newtable(L);
+    const char *key;
+    json_t *v;
+    json_object_foreach(params, key, v)
+    {
+        l_push_json_scalar(L, v);
+        lua_setfield(L, -2, key);
+    }
+}
+
+/* The settings of that name, onto the table on top. */
+static void l_put_settings(lua_State *L, const struct policy *p, const char *name)
+{
     for (size_t i = 0; i < json_array_size(p->settings); i++) {
         const json_t *item = json_array_get(p->settings, i);
         const char *its = json_string_value(json_object_get(item, "name"));
-        if (its == NULL || (strcmp(its, name) != 0 && strcmp(its, POLICY_ANY) != 0))
-            continue;
-        json_t *params = json_object_get(item, "params"), *v;
-        json_object_foreach(params, key, v)
-        {
-            l_push_json_scalar(L, v);
-            lua_setfield(L, -2, key);
-        }
+        if (its != NULL && strcmp(its, name) == 0)
+            l_put_params(L, json_object_get(item, "params"));
     }
+}
+
+/* settings(NAME): the parameters that were set for the policy of that name; the later ones count.
+ */
+static int l_settings(lua_State *L)
+{
+    const struct policy *p = lua_touserdata(L, lua_upvalueindex(1));
+    const char *name = luaL_checkstring(L, 1);
+    lua_newtable(L);
+    l_put_settings(L, p, name);
+    l_put_params(L, p->carried);
+    l_put_settings(L, p, POLICY_ANY);
     return 1;
 }
 
@@ -272,6 +288,8 @@ int policy_load(struct policy *p, struct sandbox *sb, const char *text, size_t l
 {
     *p = (struct policy){.sb = sb, .file = file, .settings = settings, .log = json_array()};
     worker_policy_digest(text, len, p->digest);
+    if (settings_read(text, len, &p->carried, NULL, err) < 0)
+        return err_wrap(err, "%s:1", file);
     int rc = run_prelude(p, err);
     if (rc < 0)
         return rc;
@@ -374,7 +392,8 @@ bool policy_overrides_holds(const struct policy *p)
 void policy_done(struct policy *p)
 {
     json_decref(p->log);
-    p->log = NULL;
+    json_decref(p->carried);
+    p->log = p->carried = NULL;
 }
 
 /* ---- coverage */

@@ -61,7 +61,8 @@ struct policy {
     } scope[SCOPE_MAX]; /* tags that a VM must have to be moved */
 
     int n_scope;
-    json_t *settings; /* {parameter: value} from outside; borrowed; NULL = none */
+    json_t *settings; /* [{name, params}] from outside; borrowed; NULL = none */
+    json_t *carried;  /* {parameter: value} that its text carries; owned; NULL = none */
     json_t *log;      /* [text] that it printed */
 };
 
@@ -71,7 +72,9 @@ const char *policy_hook_name(enum policy_hook h);
 #define POLICY_ANY "*"     /* settings under this name are for the policy whatever its name */
 
 /* Load the policy's text into a fresh sandbox. settings is a list [{name, params}] as the snapshot
- * has it, or NULL. ERR_POLICY with "FILE:LINE: ..." when it is not a good policy. */
+ * has it, or NULL. A parameter is what settings have for POLICY_ANY, else what the text carries
+ * (planner/core/settings.h), else what they have for the policy's name, else its default.
+ * ERR_POLICY with "FILE:LINE: ..." when it is not a good policy. */
 int policy_load(struct policy *p, struct sandbox *sb, const char *text, size_t len,
                 const char *file, json_t *settings, struct err *err);
 

@@ -40,6 +40,22 @@ no_plans() { [ "$(skein plan list -o json | jq '.plans | length')" = 0 ]; }
 # ---- what the cluster began with
 check "the files' policy is held" wait_until 20 record thermal_relief '.active.person == null and .state == "ok"'
 
+# ---- its parameters: they are the version's
+refuses_param() { ! signed admin promote --param "$1" thermal_relief 2>"$WORK/refused" && grep -q "$2" "$WORK/refused"; }
+check "a parameter that it has not is refused" refuses_param limitt=70 "did you mean 'limit'"
+check "and a value beyond its bounds" refuses_param limit=700 "allowed is 40 to 110"
+check "one that it has is carried" signed admin promote --param limit=70 thermal_relief
+check "and in effect" wait_until 20 record thermal_relief '.active.params == {limit: 70} and .run.digest == .active.digest and .state == "ok"'
+check "people can read it" prints "with limit = 70" skein policy list
+order_of_params() { # an order for that very version, taken back
+    local id
+    # shellcheck disable=SC2046
+    id=$(skein order add --policy-file "$REPO/policies/thermal_relief.lua" --param limit=70 --moves-per-hour 1 $(as admin)) &&
+        skein order list -o json | jq -e --argjson d "$(record thermal_relief .active.digest)" '.orders[0].policy_digest == $d' &&
+        skein order remove "$id" $(as admin)
+}
+check "an order can be for it" order_of_params
+
 # ---- shadow
 check "a viewer gives no shadow" fails signed viewer shadow "$GOLD"
 check "an operator does" signed operator shadow "$GOLD"
@@ -58,6 +74,7 @@ old=$(planner_now)
 sim agent kill "$old" >/dev/null
 check "another one plans" wait_until 40 planner_other_than "$old"
 check "with the same policies" wait_until 40 record gold_apart '.active.person == "admin" and .state == "ok"'
+check "and the same parameters" record thermal_relief '.active.params == {limit: 70}'
 sim agent start "$old" >/dev/null
 
 # ---- nobody at the keyboard

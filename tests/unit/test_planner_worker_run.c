@@ -257,6 +257,49 @@ static void parameters_come_with_the_snapshot(void **state)
     }
 }
 
+/* The command line's before the version's own before the snapshot's before the default. */
+static void parameters_come_with_the_version(void **state)
+{
+    (void)state;
+#define SET                                                                                        \
+    "local P = policy { name = 'set', api = 1, params = {\n"                                       \
+    "a = { type = 'percent', default = 1 }, b = { type = 'percent', default = 2 },\n"              \
+    "d = { type = 'percent', default = 3 }, e = { type = 'percent', default = 4 } } }\n"           \
+    "function P.trigger(c) local p = c.params return false, p.a .. ' ' .. p.b .. ' ' .. p.d .. "   \
+    "' ' .. p.e end function P.score(c, vm, host) end\n"
+
+    static const struct {
+        const char *policy, *reason;
+    } cases[] = {
+        {SET, "not triggered: 11 12 23 4"},
+        {"--[==[skein:params {\"b\":32,\"d\":33,\"e\":34}]==] " SET, "not triggered: 11 32 23 34"},
+        {"--[==[skein:params {\"ee\":1}]==] " SET, "x.lua:1: unknown parameter 'ee'; did you mean"},
+        {"--[==[skein:params {\"e\":101}]==] " SET, "x.lua:1: parameter 'e' is 101, allowed is 0"},
+        {"--[==[skein:params {\"e\":\"x\"}]==] " SET, "x.lua:1: parameter 'e' must be a number"},
+        {"--[==[skein:params {\"e\":1]==] " SET,
+         "x.lua:1: the parameters before the policy's text"},
+    };
+
+    _cleanup_(freep) char *text =
+        xasprintf("%.*s,\"policies\":[{\"name\":\"set\",\"params\":{\"a\":11,\"b\":12,\"d\":13}}]}",
+                  (int)strlen(snapshot) - 1, snapshot);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct worker_request req = request(cases[i].policy);
+        req.policy_name = "x.lua";
+        req.snapshot = text;
+        req.snapshot_len = strlen(text);
+        req.params = "{\"d\":23}";
+        _cleanup_(worker_result_done) struct worker_result r = {0};
+        struct err err = {0};
+        if (strncmp(cases[i].reason, "x.lua", 5) == 0) {
+            assert_err(worker_run(&req, &r, &err), &err, ERR_POLICY, cases[i].reason);
+            continue;
+        }
+        assert_ok(worker_run(&req, &r, &err), &err);
+        assert_string_equal(json_string_value(json_object_get(r.body, "reason")), cases[i].reason);
+    }
+}
+
 static void a_policy_says_how_long_it_is_held(void **state)
 {
     (void)state;
@@ -364,6 +407,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_killed_worker_is_noticed),
         cmocka_unit_test(a_check_describes_the_policy),
         cmocka_unit_test(parameters_come_with_the_snapshot),
+        cmocka_unit_test(parameters_come_with_the_version),
         cmocka_unit_test(a_policy_says_how_long_it_is_held),
         cmocka_unit_test(false_answers_are_refused),
         cmocka_unit_test(too_many_values_are_refused),
