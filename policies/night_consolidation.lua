@@ -208,11 +208,49 @@ function P.score(c, vm, host)
     return math.max(cpu, memory), "%s holds %d VMs already", host.name, #host.vms
 end
 
+-- ---- is it worth the energy?
+
+-- Seconds until the hosts that go to sleep now are wanted again; nil where that is not known.
+local function sleeps_for(c)
+    local now, wanted = c:usual(), c.window.ends_in
+    for time = 0, now and (wanted or 12 * 3600) or -1, SLOT // 2 do
+        if (c:usual(time) or 0) > RISES * now then
+            wanted = time
+            break
+        end
+    end
+    return wanted and wanted - c.params.wake_before
+end
+
+-- What a move takes: 0.512 J for each MB carried and 20 J (Liu et al., HPDC 2011).
+local function joules_of(plan)
+    local sum = 0
+    for _, move in ipairs(plan.moves) do sum = sum + 0.512 * 1.05 * move.mib + 20 end
+    return sum
+end
+
+-- Joules that the plan saves: the idle watts of its hosts for as long as they sleep, less what moving, falling asleep
+-- and waking take (each transition what the host draws idle, for as long as it takes to wake); nil where not known.
+local function saves(c, plan)
+    local time, sum = sleeps_for(c), -joules_of(plan)
+    if not time then return nil end
+    for _, host in ipairs(plan.standby) do
+        local watts, wake = host.power.idle or host.power.watts, host.power.wake_seconds or 0
+        if not watts then return nil end
+        sum = sum + watts * (time - plan.seconds - 2 * wake)
+    end
+    return sum
+end
+
 function P.accept(c, plan)
-    if phase(c) ~= "night" or #plan.standby > 0 then return true end
-    if plan.hosts_freed < c.params.least_freed then
+    if phase(c) ~= "night" then return true end
+    if #plan.standby == 0 then
+        if plan.hosts_freed >= c.params.least_freed then return true end
         return false, string.format("it would empty %d hosts", plan.hosts_freed)
     end
+    local joules = saves(c, plan)
+    if joules then c:note("saves_wh", joules // 3600) end
+    if joules and joules <= 0 then return false, "the night is too short to save energy" end
     return true
 end
 

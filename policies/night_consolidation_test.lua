@@ -149,3 +149,20 @@ test("what comes within two hours has its room", function()
     given("six-hosts"):with(week()):at("2026-11-23T01:10:00Z"):run()
     expect.move("vm1")
 end)
+
+test("a sleep that costs more than it saves is not worth it", function()
+    local function short(wake_seconds)
+        local hosts = {}
+        for i = 1, 6 do
+            hosts["h" .. i] = { power = { can_wake = true, standby_allowed = true, wake_seconds = wake_seconds,
+                                          curve_watts = { 100, 110, 120, 130, 140, 150, 160, 170, 180, 190, 200 } } }
+        end
+        return given("six-hosts"):at("2026-11-22T04:00:00Z"):with{ hosts = hosts }
+               :params{ last_start = 0, wake_before = "1h" }
+    end
+    short(1200):run()
+    expect.no_moves()
+    expect.reason("too short to save energy")
+    short(60):run()
+    expect.standby("h1")
+end)
