@@ -32,8 +32,23 @@ static int make_csr(gnutls_x509_privkey_t key, char **ret, struct err *err)
     return rc < 0 ? -ERR_TLS : 0;
 }
 
+/* New; NULL when there is nothing in it. */
+static json_t *present_json(char *const present[JOIN_USES])
+{
+    json_t *o = NULL;
+    for (enum identity_use use = 0; present != NULL && use < JOIN_USES; use++) {
+        if (present[use] == NULL)
+            continue;
+        if (o == NULL)
+            o = json_object();
+        json_object_set_new(o, use_name(use), json_string(present[use]));
+    }
+    return o;
+}
+
 int join_request_write(const char *host, const char *secret,
-                       const gnutls_x509_privkey_t keys[JOIN_USES], char **ret, struct err *err)
+                       const gnutls_x509_privkey_t keys[JOIN_USES], char *const present[JOIN_USES],
+                       char **ret, struct err *err)
 {
     _cleanup_json_ json_t *requests = json_object();
     for (enum identity_use use = 0; use < JOIN_USES; use++) {
@@ -44,8 +59,9 @@ int join_request_write(const char *host, const char *secret,
         if (csr != NULL)
             json_object_set_new(requests, use_name(use), json_string(csr));
     }
-    _cleanup_json_ json_t *doc = json_pack("{s:s, s:s, s:s*, s:O}", "schema", REQUEST_SCHEMA,
-                                           "host", host, "secret", secret, "requests", requests);
+    _cleanup_json_ json_t *doc =
+        json_pack("{s:s, s:s, s:s*, s:O, s:o*}", "schema", REQUEST_SCHEMA, "host", host, "secret",
+                  secret, "requests", requests, "present", present_json(present));
     if (doc == NULL)
         return err_set(err, ERR_INVALID, "the host's name is not UTF-8");
     return canon_dump(doc, ret, NULL, err);
@@ -58,6 +74,7 @@ void join_request_done(struct join_request *request)
     for (size_t i = 0; i < JOIN_USES; i++) {
         pubkey_freep(&request->keys[i]);
         request->keys[i] = NULL;
+        free(TAKE_PTR(request->present[i]));
     }
     explicit_bzero(request->secret, sizeof request->secret);
 }
@@ -125,6 +142,21 @@ static int read_requests(const json_t *requests, struct join_request *r, struct 
     return 0;
 }
 
+static int read_present(const json_t *present, struct join_request *r, struct err *err)
+{
+    size_t n = 0;
+    for (enum identity_use use = 0; use < JOIN_USES; use++) {
+        const char *pem = json_string_value(json_object_get(present, use_name(use)));
+        if (pem == NULL)
+            continue;
+        r->present[use] = xstrdup(pem);
+        n++;
+    }
+    if (present != NULL && (!json_is_object(present) || json_object_size(present) != n))
+        return err_set(err, ERR_INVALID, "present: wants agent, libvirt and qemu, as texts");
+    return 0;
+}
+
 static bool is_secret(const char *text)
 {
     return strlen(text) == HASH_HEX_SIZE - 1 && strspn(text, "0123456789abcdef") == strlen(text);
@@ -135,23 +167,23 @@ int join_request_read(const char *bytes, size_t len, struct join_request *ret, s
     _cleanup_json_ json_t *doc = NULL;
     _cleanup_(join_request_done) struct join_request r = {.secret = ""};
     const char *schema, *host, *secret = NULL;
-    json_t *requests;
+    json_t *requests, *present = NULL;
     uint8_t hash[HASH_SIZE];
     if (len > JOIN_REQUEST_MAX)
         return err_set(err, ERR_LIMIT, "a request of more than %u bytes", JOIN_REQUEST_MAX);
     int rc = canon_parse(bytes, len, "request", &doc, err);
     if (rc < 0)
         return rc;
-    if (json_unpack(doc, "{s:s, s:s, s?s, s:o !}", "schema", &schema, "host", &host, "secret",
-                    &secret, "requests", &requests) < 0 ||
+    if (json_unpack(doc, "{s:s, s:s, s?s, s:o, s?o !}", "schema", &schema, "host", &host, "secret",
+                    &secret, "requests", &requests, "present", &present) < 0 ||
         strcmp(schema, REQUEST_SCHEMA) != 0)
         return err_set(err, ERR_INVALID,
-                       "wants schema " REQUEST_SCHEMA ", host, secret and requests alone");
+                       "wants schema " REQUEST_SCHEMA ", host, secret, requests and present alone");
     if ((rc = name_check("host", host, err)) < 0)
         return rc;
     if (secret != NULL && !is_secret(secret))
         return err_set(err, ERR_INVALID, "the token's secret is not of 64 hexadecimal digits");
-    if ((rc = read_requests(requests, &r, err)) < 0)
+    if ((rc = read_requests(requests, &r, err)) < 0 || (rc = read_present(present, &r, err)) < 0)
         return rc;
     snprintf(r.host, sizeof r.host, "%s", host);
     snprintf(r.secret, sizeof r.secret, "%s", secret != NULL ? secret : "");

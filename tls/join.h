@@ -1,6 +1,7 @@
 /* join.h - what a host that joins, or renews, asks of an issuer, and what it is answered.
  *   {"schema": "skein.join/1", "host": NAME, "secret": HEX (of its token; absent: it renews),
- *    "requests": {"agent": PKCS#10 as PEM, "libvirt": ..., "qemu": ...}}
+ *    "requests": {"agent": PKCS#10 as PEM, "libvirt": ..., "qemu": ...},
+ *    "present": {"libvirt": PEM with what stands above it, "qemu": ...}} (renewing, what it holds)
  *   {"schema": "skein.joined/1", "cluster": {"name", "uuid"}, "certificates": {"agent": PEM, ...},
  *    "issuer": PEM, "machines": PEM, "people": PEM, "crl": PEM, "roster": TEXT, "peers": [ADDRESS],
  *    "voters": [NAME]}
@@ -25,6 +26,7 @@ struct join_request {
     char host[NAME_SIZE];
     char secret[HASH_HEX_SIZE];      /* "": it renews */
     gnutls_pubkey_t keys[JOIN_USES]; /* owned; NULL: not asked for */
+    char *present[JOIN_USES];        /* owned; NULL: not said */
     char digest[HASH_HEX_SIZE];      /* of all its bytes */
 };
 
@@ -35,9 +37,11 @@ int join_request_read(const char *bytes, size_t len, struct join_request *ret, s
 /* "host": all three are asked for, "agent": one, NULL: neither. */
 const char *join_request_role(const struct join_request *request);
 
-/* secret NULL: to renew. keys[use] NULL: not asked for. To be freed, wiped first. */
+/* secret NULL: to renew; present NULL: nothing is said of what it holds. keys[use] NULL: not asked
+ * for. To be freed, wiped first. */
 int join_request_write(const char *host, const char *secret,
-                       const gnutls_x509_privkey_t keys[JOIN_USES], char **ret, struct err *err);
+                       const gnutls_x509_privkey_t keys[JOIN_USES], char *const present[JOIN_USES],
+                       char **ret, struct err *err);
 
 struct join_answer {
     struct cluster cluster;

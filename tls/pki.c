@@ -203,14 +203,21 @@ static int load_crt(const char *path, gnutls_x509_crt_t *ret, struct err *err)
     return 0;
 }
 
-int pki_certificate_end(const char *path, msec *ret, struct err *err)
+int pki_certificate_life(const char *path, msec *ret_from, msec *ret_to, struct err *err)
 {
     _cleanup_(crt_freep) gnutls_x509_crt_t crt = NULL;
     int rc = load_crt(path, &crt, err);
     if (rc < 0)
         return rc;
-    *ret = (msec)gnutls_x509_crt_get_expiration_time(crt) * 1000;
+    *ret_from = (msec)gnutls_x509_crt_get_activation_time(crt) * 1000;
+    *ret_to = (msec)gnutls_x509_crt_get_expiration_time(crt) * 1000;
     return 0;
+}
+
+int pki_certificate_end(const char *path, msec *ret, struct err *err)
+{
+    msec from;
+    return pki_certificate_life(path, &from, ret, err);
 }
 
 static int load_key(const char *path, gnutls_x509_privkey_t *ret, struct err *err)
@@ -584,5 +591,51 @@ int pki_crl(const struct pki_root *root, const char *previous, gnutls_x509_crt_t
         (rc = gnutls_x509_crl_export2(crl, GNUTLS_X509_FMT_PEM, &out)) < 0)
         return tls_error(err, rc, "revocation list of the %s root", root_names[root->kind]);
     *ret = datum_take(&out);
+    return 0;
+}
+
+void pki_names_done(struct pki_names *names)
+{
+    for (size_t i = 0; i < names->n_dns; i++)
+        free((char *)(uintptr_t)names->dns[i]);
+    for (size_t i = 0; i < names->n_addresses; i++)
+        free((char *)(uintptr_t)names->addresses[i]);
+    names->n_dns = names->n_addresses = 0;
+}
+
+static int take_name(int type, const char *value, size_t len, struct pki_names *names,
+                     struct err *err)
+{
+    char text[INET6_ADDRSTRLEN];
+    bool dns = type == GNUTLS_SAN_DNSNAME;
+    if (!dns && type != GNUTLS_SAN_IPADDRESS)
+        return 0;
+    if ((dns ? names->n_dns : names->n_addresses) == PKI_NAMES_MAX)
+        return err_set(err, ERR_LIMIT, "certificate with more than %d names", PKI_NAMES_MAX);
+    if (dns)
+        names->dns[names->n_dns++] = xasprintf("%.*s", (int)len, value);
+    else if ((len == 4 || len == 16) &&
+             inet_ntop(len == 4 ? AF_INET : AF_INET6, value, text, sizeof text) != NULL)
+        names->addresses[names->n_addresses++] = xstrdup(text);
+    return 0;
+}
+
+int pki_names_read(gnutls_x509_crt_t crt, struct pki_names *ret, struct err *err)
+{
+    _cleanup_(pki_names_done) struct pki_names names = {.n_dns = 0};
+    for (unsigned i = 0;; i++) {
+        char value[512];
+        size_t len = sizeof value;
+        int type = gnutls_x509_crt_get_subject_alt_name(crt, i, value, &len, NULL);
+        if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+            break;
+        if (type < 0)
+            return tls_error(err, type, "certificate's alternative name %u", i);
+        int rc = take_name(type, value, len, &names, err);
+        if (rc < 0)
+            return rc;
+    }
+    *ret = names;
+    names.n_dns = names.n_addresses = 0;
     return 0;
 }

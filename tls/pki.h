@@ -85,7 +85,8 @@ int pki_key_pem(gnutls_x509_privkey_t key, const char *passphrase, char **ret, s
 int pki_crl(const struct pki_root *root, const char *previous, gnutls_x509_crt_t revoke, int days,
             msec now, char **ret, struct err *err);
 
-/* When the certificate in that file (PEM, the first) ends; wall clock. */
+/* When the certificate in that file (PEM, the first) begins and ends; wall clock. */
+int pki_certificate_life(const char *path, msec *ret_from, msec *ret_to, struct err *err);
 int pki_certificate_end(const char *path, msec *ret, struct err *err);
 
 /* What the machines' root revoked, once more in the issuers' name: libvirt and QEMU look for a
@@ -93,6 +94,18 @@ int pki_certificate_end(const char *path, msec *ret, struct err *err);
  * by a key that is thrown away. Make it from a list that was verified, for them alone. PEM, to be
  * freed. */
 int pki_issuers_crl(gnutls_x509_crt_t root, gnutls_x509_crl_t list, char **ret, struct err *err);
+
+#define PKI_NAMES_MAX 32
+
+/* The DNS names and addresses of a certificate, to be given to the next one; its URI is not among
+ * them. ERR_LIMIT: more than PKI_NAMES_MAX of a kind. */
+struct pki_names {
+    const char *dns[PKI_NAMES_MAX], *addresses[PKI_NAMES_MAX]; /* owned */
+    size_t n_dns, n_addresses;
+};
+
+int pki_names_read(gnutls_x509_crt_t crt, struct pki_names *ret, struct err *err);
+void pki_names_done(struct pki_names *names);
 
 /* Upper-case hexadecimal digits of the serial number. */
 #define SERIAL_SIZE 48

@@ -1,5 +1,5 @@
-/* skein cert: issue, list and revoke certificates, and make issuers, from the authority's
- * directory. */
+/* skein cert: issue, list and revoke certificates, make issuers, and renew a host's; mostly from
+ * the authority's directory. */
 #include "agent/ctl/cmd_cert.h"
 
 #include <getopt.h>
@@ -10,6 +10,7 @@
 #include "proto/canon.h"
 #include "tls/authority.h"
 #include "tls/file.h"
+#include "tls/renew.h"
 
 #define NAMES_MAX 32
 
@@ -22,7 +23,8 @@ static const char help[] =
     "[--days N]\n"
     "       skein cert issuer --directory DIR --host NAME --out OUT [--days N]\n"
     "       skein cert list --directory DIR [-o json]\n"
-    "       skein cert revoke --directory DIR SERIAL | FILE.pem\n"
+    "       skein cert revoke --directory DIR SERIAL | FILE.pem...\n"
+    "       skein cert rotate --from HOST:PORT [--directory DIR] [--new-keys]\n"
     "\n"
     "Work on the directory that skein init made. A host gets three keys: its agent's (OUT/skein),\n"
     "libvirt's (OUT/CA, OUT/libvirt) and QEMU's (OUT/qemu); OUT has the shape of /etc/pki.\n"
@@ -30,7 +32,11 @@ static const char help[] =
     "signed by an admin whose key is in DIR/people.\n"
     "issuer makes OUT/issuer.pem and OUT/issuer.key, below the machines' root: with them an agent\n"
     "issues certificates to hosts that join by a token (issuer.cert, issuer.key, issuer.listen).\n"
-    "What it issued is revoked by its file; it keeps copies in its state directory.\n"
+    "rotate is for a host: its certificates below DIR (default: /etc/pki) anew, from an issuer's\n"
+    "door, by those that it holds now; then tell its agent (SIGHUP) and libvirtd. An agent with\n"
+    "issuer.from does that by itself in time.\n"
+    "What it issued is revoked by its file: it keeps copies in its state directory, as\n"
+    "issued/HOST.SERIAL.pem; a host that renewed has several.\n"
     "\n"
     "  --host, --person NAME          whom it is for\n"
     "  --dns NAME, --ip ADDRESS       how others reach it: libvirt, QEMU, users of the API "
@@ -40,6 +46,8 @@ static const char help[] =
     "  --qemu-group GROUP             may read QEMU's keys (default: their owner alone)\n"
     "  --agent-only                   the agent's key alone: the host has no libvirt (a simulated "
     "one)\n"
+    "  --from HOST:PORT               the issuer's door, as its certificate names it\n"
+    "  --new-keys                     and new keys (default: the same)\n"
     "  --passphrase-file FILE         its first line encrypts the new person's key\n"
     "  --admin NAME                   who signs the roster (default: the only one with a key)\n"
     "  --admin-passphrase-file FILE   the passphrase of that admin's key (default: asked)\n"
@@ -54,10 +62,12 @@ static const char help[] =
 
 struct options {
     const char *directory, *host, *person, *roles, *out, *format, *days, *qemu_group;
-    const char *passphrase_file, *admin, *admin_passphrase_file, *serial;
+    const char *passphrase_file, *admin, *admin_passphrase_file, *serial, *from;
     const char *dns[NAMES_MAX], *addresses[NAMES_MAX];
     size_t n_dns, n_addresses;
-    bool agent_only;
+    bool agent_only, new_keys;
+    char **more; /* operands after serial */
+    int n_more;
 };
 
 enum option_key {
@@ -71,9 +81,11 @@ enum option_key {
     OPTION_PASSPHRASE_FILE,
     OPTION_ADMIN,
     OPTION_ADMIN_PASSPHRASE_FILE,
+    OPTION_FROM,
     OPTION_DNS,
     OPTION_IP,
     OPTION_AGENT_ONLY,
+    OPTION_NEW_KEYS,
 };
 
 static const struct option known[] = {
@@ -90,6 +102,8 @@ static const struct option known[] = {
     {"dns", required_argument, NULL, OPTION_DNS},
     {"ip", required_argument, NULL, OPTION_IP},
     {"agent-only", no_argument, NULL, OPTION_AGENT_ONLY},
+    {"from", required_argument, NULL, OPTION_FROM},
+    {"new-keys", no_argument, NULL, OPTION_NEW_KEYS},
     {"help", no_argument, NULL, 'h'},
     {0}};
 
@@ -98,7 +112,8 @@ static const char **slot_for(struct options *o, int key)
 {
     const char **const slots[] = {
         &o->directory, &o->host,       &o->person,          &o->roles, &o->out,
-        &o->days,      &o->qemu_group, &o->passphrase_file, &o->admin, &o->admin_passphrase_file};
+        &o->days,      &o->qemu_group, &o->passphrase_file, &o->admin, &o->admin_passphrase_file,
+        &o->from};
     int i = key - OPTION_DIRECTORY;
     return i >= 0 && i < (int)ARRAY_SIZE(slots) ? slots[i] : NULL;
 }
@@ -125,6 +140,8 @@ static int parse(int argc, char **argv, struct options *o)
             rc = add_name(o->addresses, &o->n_addresses, "addresses");
         else if (c == OPTION_AGENT_ONLY)
             o->agent_only = true;
+        else if (c == OPTION_NEW_KEYS)
+            o->new_keys = true;
         else if (c == 'o')
             o->format = optarg;
         else if (c == 'h')
@@ -134,14 +151,12 @@ static int parse(int argc, char **argv, struct options *o)
         if (rc < 0)
             return rc;
     }
-    if (o->directory == NULL)
-        return args_usage("cert", "--directory is missing");
     if (o->format != NULL && strcmp(o->format, "json") != 0)
         return args_usage("cert", "-o %s: only json is known", o->format);
     if (optind < argc)
         o->serial = argv[optind++];
-    if (optind < argc)
-        return args_usage("cert", "\"%s\" is not expected", argv[optind]);
+    o->more = argv + optind;
+    o->n_more = argc - optind;
     return 0;
 }
 
@@ -240,16 +255,30 @@ static int run_issuer(struct authority *a, const struct options *o, struct err *
     return 0;
 }
 
+/* "364d"; "-" once it has ended. */
+static void life_left(const json_t *entry, char ret[24])
+{
+    struct err err;
+    msec end;
+    const char *text = json_string_value(json_object_get(entry, "not_after"));
+    snprintf(ret, 24, "-");
+    if (text != NULL && time_parse(text, &end, &err) == 0 && end > args_now())
+        snprintf(ret, 24, "%lldd", (long long)((end - args_now()) / 86400000));
+}
+
 static void print_table(const json_t *list)
 {
-    printf("%-8s %-20s %-8s %-21s %s\n", "USE", "NAME", "STATUS", "NOT AFTER", "SERIAL");
+    printf("%-8s %-20s %-8s %-21s %-6s %s\n", "USE", "NAME", "STATUS", "NOT AFTER", "LEFT",
+           "SERIAL");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *e = json_array_get(list, i);
         const char *const keys[] = {"use", "name", "status", "not_after", "serial"};
         const char *v[ARRAY_SIZE(keys)];
+        char left[24];
         for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
             v[k] = json_string_value(json_object_get(e, keys[k]));
-        printf("%-8s %-20s %-8s %-21s %s\n", v[0], v[1], v[2], v[3], v[4]);
+        life_left(e, left);
+        printf("%-8s %-20s %-8s %-21s %-6s %s\n", v[0], v[1], v[2], v[3], left, v[4]);
     }
 }
 
@@ -279,24 +308,63 @@ static int check_revoke(const struct options *o)
                              : 0;
 }
 
+/* One that is on the list already does not hold the others up. */
+static int revoke_more(const struct options *o, struct err *err)
+{
+    for (int i = 0; i < o->n_more; i++) {
+        _cleanup_(authority_done) struct authority a = {0};
+        int rc = authority_open(o->directory, args_now(), &a, err);
+        if (rc == 0)
+            rc = authority_revoke(&a, o->more[i], args_now(), err);
+        if (rc < 0 && rc != -ERR_EXISTS)
+            return rc;
+        printf("%s revoked%s\n", o->more[i], rc < 0 ? " already" : "");
+    }
+    return 0;
+}
+
 static int run_revoke(struct authority *a, const struct options *o, struct err *err)
 {
     int rc = authority_revoke(a, o->serial, args_now(), err);
+    if (rc < 0 && (rc != -ERR_EXISTS || o->n_more == 0))
+        return rc;
+    printf("%s revoked: give %s/crl.pem to every host\n", o->serial, o->directory);
+    return revoke_more(o, err);
+}
+
+static int check_rotate(const struct options *o)
+{
+    if (o->from == NULL)
+        return args_usage("cert rotate", "--from is missing");
+    if (o->serial != NULL)
+        return args_usage("cert rotate", "\"%s\" is not expected", o->serial);
+    return 0;
+}
+
+static int run_rotate(struct authority *a _unused_, const struct options *o, struct err *err)
+{
+    struct renewal renewal = {.out = o->directory != NULL ? o->directory : "/etc/pki",
+                              .from = o->from,
+                              .new_keys = o->new_keys,
+                              .now = args_now()};
+    int rc = renew(&renewal, err);
     if (rc == 0)
-        printf("%s revoked: give %s/crl.pem to every host\n", o->serial, o->directory);
+        printf("certificates in %s are renewed: tell the agent (SIGHUP)\n", renewal.out);
     return rc;
 }
 
-static const char *const verb_names[] = {"issue", "issuer", "list", "revoke", NULL};
+static const char *const verb_names[] = {"issue", "issuer", "list", "revoke", "rotate", NULL};
 
 /* In their order. */
 static const struct verb {
     int (*check)(const struct options *o); /* -1: wrong usage, said */
     int (*run)(struct authority *a, const struct options *o, struct err *err);
-} verbs[] = {{check_issue, run_issue},
-             {check_issuer, run_issuer},
-             {check_list, run_list},
-             {check_revoke, run_revoke}};
+    bool on_host; /* it has no authority's directory */
+} verbs[] = {{check_issue, run_issue, false},
+             {check_issuer, run_issuer, false},
+             {check_list, run_list, false},
+             {check_revoke, run_revoke, false},
+             {check_rotate, run_rotate, true}};
 
 static int run_verb(const struct verb *verb, int argc, char **argv)
 {
@@ -306,9 +374,13 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
     int rc = parse(argc, argv, &options);
     if (rc > 0)
         return 0;
+    if (rc == 0 && !verb->on_host && options.directory == NULL)
+        rc = args_usage("cert", "--directory is missing");
+    if (rc == 0 && options.n_more > 0 && verb->run != run_revoke)
+        rc = args_usage("cert", "\"%s\" is not expected", options.more[0]);
     if (rc < 0 || verb->check(&options) < 0)
         return 2;
-    if (authority_open(options.directory, args_now(), &a, &err) < 0 ||
+    if ((!verb->on_host && authority_open(options.directory, args_now(), &a, &err) < 0) ||
         verb->run(&a, &options, &err) < 0)
         return args_failed(&err);
     return 0;

@@ -192,7 +192,7 @@ static int join(const struct join_args *a, const struct token *token, gid_t grou
     size_t len;
     int rc;
     if ((rc = make_keys(a, &keys, err)) < 0 ||
-        (rc = join_request_write(a->host, token->secret, keys.of, &request, err)) < 0 ||
+        (rc = join_request_write(a->host, token->secret, keys.of, NULL, &request, err)) < 0 ||
         (rc = ask(&question, "/v1/join", request, JOIN_ANSWER_MAX, &text, &len, err)) < 0 ||
         (rc = join_answer_read(text, len, &answer, err)) < 0 ||
         (rc = join_answer_check(&answer, token->root, token->cluster, a->host, keys.of, args_now(),

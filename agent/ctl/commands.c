@@ -78,7 +78,7 @@ static const struct command commands[] = {
     {"audit", "this host's audit log: list, verify, export, prove", cmd_audit},
     {"policy", "policies: check, test, backtest, list, shadow, promote...", cmd_policy},
     {"init", "make a new cluster's identity", cmd_init},
-    {"cert", "issue, list and revoke certificates; make issuers", cmd_cert},
+    {"cert", "issue, list, revoke and renew certificates; make issuers", cmd_cert},
     {"roster", "the people and the gate rules, by admins' signatures", cmd_roster},
     {"version", "print the version", cmd_version},
 };

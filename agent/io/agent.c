@@ -27,6 +27,7 @@
 #include "agent/io/performer.h"
 #include "agent/io/policy_files.h"
 #include "agent/io/recorder.h"
+#include "agent/io/renewer.h"
 #include "agent/io/sensors.h"
 #include "agent/io/store.h"
 #include "agent/io/trim.h"
@@ -199,6 +200,41 @@ static void open_roots(struct agent *a)
     });
 }
 
+/* ---- renewal ---- */
+
+static void read_again(struct agent *a)
+{
+    struct err err = {0};
+    if (agent_roots_reload(a->roots, &err) < 0 || agent_renew_http(a, &err) < 0) {
+        log_err(&err, "the old certificates and roster stay in use");
+        return;
+    }
+    log_info("certificates, revocations and roster are read again");
+    agent_roots_tell(a->roots, NULL);
+}
+
+static void renewed(void *arg, const struct err *err)
+{
+    struct agent *a = arg;
+    struct effects effects = {0};
+    struct step step = {.now = agent_now(a), .conf = a->node_conf, .out = &effects};
+    if (err->code != ERR_OK) {
+        log_warn("certificates are not renewed yet: %s: %s", err_name(err->code), err->msg);
+        return;
+    }
+    effect_audit(&step, "certificates.renewed", "{}");
+    performer_take(a->performer, step.now.wall, &effects);
+    read_again(a);
+}
+
+static int open_renewer(struct agent *a, struct err *err)
+{
+    if (a->config->n_issuer_from == 0)
+        return 0;
+    struct renewer_conf conf = {.loop = &a->loop, .config = a->config, .arg = a, .done = renewed};
+    return renewer_open(&conf, &a->renewer, err);
+}
+
 /* ---- opening, in order; closing, in the opposite order ---- */
 
 static int journal_each(void *arg, const char *key, const void *value, size_t len)
@@ -330,16 +366,12 @@ static void leave(struct agent *a)
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct agent *a = handle->data;
-    struct err err = {0};
-    if (number != SIGHUP) {
-        log_info("told to stop");
-        leave(a);
-    } else if (agent_roots_reload(a->roots, &err) < 0 || agent_renew_http(a, &err) < 0) {
-        log_err(&err, "the old certificates and roster stay in use");
-    } else {
-        log_info("certificates, revocations and roster are read again");
-        agent_roots_tell(a->roots, NULL);
+    if (number == SIGHUP) {
+        read_again(a);
+        return;
     }
+    log_info("told to stop");
+    leave(a);
 }
 
 static void watch_signal(struct agent *a, uv_signal_t *handle, int number)
@@ -366,7 +398,7 @@ static int open_all(struct agent *a, struct err *err)
         (rc = open_audit(a, err)) < 0)
         return rc;
     open_roots(a);
-    if ((rc = agent_open_consensus(a, err)) < 0)
+    if ((rc = agent_open_consensus(a, err)) < 0 || (rc = open_renewer(a, err)) < 0)
         return rc;
     uv_timer_init(&a->loop, &a->tick);
     a->tick.data = a;
@@ -425,6 +457,7 @@ static void stop(struct agent *a)
         agent_audit_stop(a->audit);
     if (a->roots != NULL)
         agent_roots_stop(a->roots);
+    renewer_close(TAKE_PTR(a->renewer));
     if (a->api_local != NULL)
         api_local_stop(a->api_local);
     if (a->doctor != NULL)

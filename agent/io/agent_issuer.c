@@ -94,18 +94,24 @@ int agent_open_issuer(struct agent *a, struct err *err)
     return issuer_open(&conf, clock_wall(), &a->issuer, err);
 }
 
-void agent_host_asks(void *arg, uint64_t token, void *session _unused_, const Skein__ApiCall *call)
+void agent_host_asks(void *arg, uint64_t token, void *session, const Skein__ApiCall *call)
 {
     struct agent *a = arg;
     struct err err;
-    if (strcmp(call->path, "/v1/join") != 0)
+    const char *bytes = (const char *)call->body.data;
+    bool join = strcmp(call->path, "/v1/join") == 0;
+    if (!join && strcmp(call->path, "/v1/renew") != 0)
         err_set(&err, ERR_NOT_FOUND, "there is no %s at this door", call->path);
     else if (strcmp(call->method, "POST") != 0)
-        err_set(&err, ERR_UNSUPPORTED, "%s does not go with /v1/join; try POST", call->method);
+        err_set(&err, ERR_UNSUPPORTED, "%s does not go with %s; try POST", call->method,
+                call->path);
     else if (a->stopping)
         err_set(&err, ERR_UNAVAILABLE, "the agent stops");
-    else {
-        issuer_join(a->issuer, agent_now(a), token, (const char *)call->body.data, call->body.len);
+    else if (join) {
+        issuer_join(a->issuer, agent_now(a), token, bytes, call->body.len);
+        return;
+    } else {
+        issuer_renew(a->issuer, agent_now(a), token, session, bytes, call->body.len);
         return;
     }
     answer(a, token, NULL, &err);

@@ -36,7 +36,8 @@ struct agent {
     struct doctor *doctor;
     struct agent_audit *audit;
     struct agent_roots *roots;
-    struct issuer *issuer; /* NULL: this host issues no certificates */
+    struct renewer *renewer; /* NULL: this host does not renew by itself */
+    struct issuer *issuer;   /* NULL: this host issues no certificates */
 
     msec refused_at;  /* mono: when a stranger was last logged */
     unsigned refused; /* not logged since */

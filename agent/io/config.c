@@ -57,6 +57,7 @@ static const struct key keys[] = {
     STRING("issuer", "listen", issuer_listen, false, ""),
     STRING("issuer", "cert", issuer_cert, false, "/etc/pki/skein/issuer.pem"),
     STRING("issuer", "key", issuer_key, false, "/etc/pki/skein/issuer.key"),
+    STRINGS("issuer", "from", issuer_from, false),
     INT("issuer", "days", issuer_days, 365, 1, 3650),
     STRING("tls", "directory", tls_directory, false, "/etc/pki/skein"),
     STRING("tls", "libvirt_crl", tls_libvirt_crl, false, "/etc/pki/CA/cacrl.pem"),

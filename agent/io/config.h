@@ -26,7 +26,9 @@ struct config {
     char *api_socket;
     char *issuer_listen; /* "" when this host issues no certificates */
     char *issuer_cert, *issuer_key;
-    int issuer_days; /* validity of what it issues */
+    int issuer_days;    /* validity of what it issues */
+    char **issuer_from; /* doors of issuers, from which this host renews */
+    size_t n_issuer_from;
     char *tls_directory;
     char *tls_libvirt_crl, *tls_qemu_crl; /* where the hypervisor reads revocations; "": nowhere */
     char *hypervisor;                     /* "libvirt:URI" or "sim:SOCKET" */

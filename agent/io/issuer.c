@@ -8,6 +8,7 @@
 #include "proto/canon.h"
 #include "proto/token.h"
 #include "tls/file.h"
+#include "tls/handles.h"
 #include "tls/join.h"
 #include "tls/pki.h"
 
@@ -181,7 +182,7 @@ static int certify(const struct issuer *s, struct pki_request *request, gnutls_p
     _cleanup_(freep) char *pem = pki_crt_pem(crt);
     pki_serial(crt, serial);
     gnutls_x509_crt_deinit(crt);
-    _cleanup_(freep) char *path = xasprintf("%s/%s.pem", s->directory, serial);
+    _cleanup_(freep) char *path = xasprintf("%s/%s.%s.pem", s->directory, request->name, serial);
     _cleanup_(freep) char *both = xasprintf("%s%s", pem, s->pem);
     rc = file_write(path, both, strlen(both), 0600, FILE_ANY_GROUP, err);
     if (rc == 0)
@@ -200,6 +201,17 @@ static void issued_done(struct issued *i)
         free(i->certificates[use]);
 }
 
+/* What was asked for of a use, as request says of names. */
+static int issue_use(const struct issuer *s, const struct join_request *r,
+                     struct pki_request *request, enum identity_use use, msec wall,
+                     struct issued *ret, struct err *err)
+{
+    request->use = use;
+    if (r->keys[use] == NULL)
+        return 0;
+    return certify(s, request, r->keys[use], wall, &ret->certificates[use], ret->serials[use], err);
+}
+
 static int issue(const struct issuer *s, const struct join_request *r, const json_t *command,
                  msec wall, struct issued *ret, struct err *err)
 {
@@ -213,10 +225,8 @@ static int issue(const struct issuer *s, const struct join_request *r, const jso
         (rc = tokens_names(command, "addresses", addresses, &request.n_addresses, err)) < 0 ||
         (rc = mark_used(s, r, err)) < 0)
         return rc;
-    for (request.use = 0; request.use < JOIN_USES; request.use++)
-        if (r->keys[request.use] != NULL &&
-            (rc = certify(s, &request, r->keys[request.use], wall, &ret->certificates[request.use],
-                          ret->serials[request.use], err)) < 0)
+    for (enum identity_use use = 0; use < JOIN_USES; use++)
+        if ((rc = issue_use(s, r, &request, use, wall, ret, err)) < 0)
             return rc;
     return 0;
 }
@@ -254,6 +264,7 @@ static char *answer_of(const struct issuer *s, const struct issued *issued)
     return join_answer_write(&answer);
 }
 
+/* person NULL: it renewed. */
 static void tell_issued(const struct issuer *s, const struct join_request *r, const char *person,
                         const struct issued *issued)
 {
@@ -262,7 +273,7 @@ static void tell_issued(const struct issuer *s, const struct join_request *r, co
         if (issued->certificates[use] != NULL)
             json_array_append_new(serials, json_string(issued->serials[use]));
     _cleanup_json_ json_t *fields =
-        json_pack("{s:s, s:s, s:s, s:O}", "of", r->host, "role", join_request_role(r), "who",
+        json_pack("{s:s, s:s, s:s*, s:O}", "of", r->host, "role", join_request_role(r), "who",
                   person, "serials", serials);
     if (fields != NULL)
         s->conf.audit(s->conf.arg, "certificates.issued", fields);
@@ -280,6 +291,80 @@ static void conclude(struct issuer *s, const struct waiting *w, const json_t *an
     }
     tell_issued(s, &w->request, command.person, &issued);
     s->conf.answer(s->conf.arg, w->from, answer_of(s, &issued), &err);
+}
+
+/* ---- a member renews ---- */
+
+/* The chain by which it holds a use now: the agent's by the session, the others' as it shows them.
+ * That keys for libvirt and QEMU were once given to it is what says its role. */
+static int present_chain(const struct join_request *r, enum identity_use use,
+                         gnutls_session_t session, struct chain *ret, struct err *err)
+{
+    if (use == USE_AGENT)
+        return chain_of_peer(session, ret, err);
+    if (r->present[use] == NULL)
+        return err_set(err, ERR_DENIED, "what it holds now for %s is not shown", use_name(use));
+    return chain_read(r->present[use], ret, err);
+}
+
+/* ret NULL: only look whether it may. */
+static int renew_use(const struct issuer *s, const struct join_request *r, enum identity_use use,
+                     gnutls_session_t session, msec wall, struct issued *ret, struct err *err)
+{
+    _cleanup_(chain_done) struct chain chain = {.n = 0};
+    _cleanup_(pki_names_done) struct pki_names names = {.n_dns = 0};
+    struct subject subject;
+    int rc;
+    if (r->keys[use] == NULL)
+        return 0;
+    if ((rc = present_chain(r, use, session, &chain, err)) < 0 ||
+        (rc = trust_member(s->conf.trust, &chain, use, wall, &subject, err)) < 0 ||
+        (rc = pki_names_read(chain.crts[0], &names, err)) < 0)
+        return rc;
+    if (strcmp(subject.name, r->host) != 0)
+        return err_set(err, ERR_DENIED, "it is of host %s, not of %s", subject.name, r->host);
+    struct pki_request request = {.name = r->host,
+                                  .dns = names.dns,
+                                  .addresses = names.addresses,
+                                  .n_dns = names.n_dns,
+                                  .n_addresses = names.n_addresses,
+                                  .days = days_of(s, wall)};
+    return ret != NULL ? issue_use(s, r, &request, use, wall, ret, err) : 0;
+}
+
+/* All that was asked for, or nothing. */
+static int renew_all(const struct issuer *s, const struct join_request *r, gnutls_session_t session,
+                     msec wall, struct issued *ret, struct err *err)
+{
+    int rc = trust_issuer(s->conf.trust, s->authority.crt, wall, err);
+    if (rc < 0)
+        return err_wrap(err, "issuer");
+    if (r->secret[0] != '\0')
+        return err_set(err, ERR_INVALID, "a member renews without a token");
+    for (int pass = 0; pass < 2; pass++)
+        for (enum identity_use use = 0; use < JOIN_USES; use++)
+            if (renew_use(s, r, use, session, wall, pass == 0 ? NULL : ret, err) < 0)
+                return err_wrap(err, "certificate for %s", use_name(use));
+    return 0;
+}
+
+void issuer_renew(struct issuer *s, struct moment now, uint64_t from, void *session,
+                  const char *bytes, size_t len)
+{
+    _cleanup_(join_request_done) struct join_request request = {.secret = ""};
+    _cleanup_(issued_done) struct issued issued = {0};
+    struct err err = {0};
+    if (!pace_take(&s->pace, now.mono)) {
+        err_set(&err, ERR_LIMIT, "too many ask at once; try again in a few seconds");
+        s->conf.answer(s->conf.arg, from, NULL, &err);
+    } else if (join_request_read(bytes, len, &request, &err) < 0) {
+        refuse(s, from, NULL, &err);
+    } else if (renew_all(s, &request, session, now.wall, &issued, &err) < 0) {
+        refuse(s, from, &request, &err);
+    } else {
+        tell_issued(s, &request, NULL, &issued);
+        s->conf.answer(s->conf.arg, from, answer_of(s, &issued), &err);
+    }
 }
 
 /* The planner's words for why not. */

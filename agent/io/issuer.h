@@ -1,6 +1,7 @@
 /* issuer.h - issues certificates to hosts that join by a token: reads what they ask (tls/join.h),
  * has the token spent by the voters, verifies by this host's own roster what an admin signed of it,
- * and only then signs, with the names of that. Belongs to the loop thread. */
+ * and only then signs, with the names of that. And to members that renew: what they hold now says
+ * who they are, for which uses and under which names. Belongs to the loop thread. */
 #ifndef SKEIN_AGENT_IO_ISSUER_H
 #define SKEIN_AGENT_IO_ISSUER_H
 
@@ -34,6 +35,9 @@ void issuer_free(struct issuer *issuer);
 /* A host's whole request; answered by conf.answer, now or later. */
 void issuer_join(struct issuer *issuer, struct moment now, uint64_t from, const char *bytes,
                  size_t len);
+/* A member's; session: the gnutls_session_t by which it proved to be one. Answered at once. */
+void issuer_renew(struct issuer *issuer, struct moment now, uint64_t from, void *session,
+                  const char *bytes, size_t len);
 /* Is this token one of its own questions? issuer may be NULL. */
 bool issuer_asked(const struct issuer *issuer, uint64_t token);
 void issuer_answered(struct issuer *issuer, struct moment now, uint64_t token, unsigned status,

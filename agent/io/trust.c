@@ -279,6 +279,13 @@ int trust_guest(const struct trust_store *store, void *session, msec wall, struc
     return guest_judge(session, c->people, c->roster, &store->cluster, wall, ret, err);
 }
 
+int trust_member(const struct trust_store *store, const struct chain *chain, enum identity_use use,
+                 msec wall, struct subject *ret, struct err *err)
+{
+    return anchor_verify(store->own->machines, chain->crts, chain->n, store->cluster.name, use,
+                         wall, ret, err);
+}
+
 int trust_issuer(const struct trust_store *store, gnutls_x509_crt_t issuer, msec wall,
                  struct err *err)
 {

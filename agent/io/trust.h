@@ -5,6 +5,7 @@
 
 #include "agent/core/trust.h"
 #include "tls/guest.h"
+#include "tls/handles.h"
 #include "tls/names.h"
 
 struct trust_store; /* opaque */
@@ -21,6 +22,9 @@ int trust_adopt(struct trust_store *store, const struct trust_roots *told, msec 
  * and roster. */
 int trust_guest(const struct trust_store *store, void *session, msec wall, struct guest *ret,
                 struct err *err);
+/* Whose this chain is, by this host's own roots and revocations; as anchor_verify. */
+int trust_member(const struct trust_store *store, const struct chain *chain, enum identity_use use,
+                 msec wall, struct subject *ret, struct err *err);
 /* May a certificate authority below the machines' root issue, as of wall, by this host's own roots
  * and revocations? */
 int trust_issuer(const struct trust_store *store, gnutls_x509_crt_t issuer, msec wall,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A host joins by a token, on simulated hosts: its keys are made there, its certificates come from an issuer below the
-# root, and then it is a member as any other. Whoever has no good token, or is lied to about the issuer, gets nothing.
+# root, and then it is a member as any other, which renews what it holds. Whoever has no good token, or is lied to about the issuer, gets nothing.
 set -eu
 . "$(dirname "$0")/lib/lib.sh"
 . "$(dirname "$0")/lib/sim.sh"
@@ -95,14 +95,65 @@ check "and is approved" skein plan approve "$(cat "$WORK/plan")" --yes --wait=60
 check "the guest is there" wait_until 20 guest_on "$guest" hv4
 check "its audit is cosigned by the others" wait_until 30 eval 'EYE=hv4 skein audit verify'
 
+# ---- its certificates are renewed, by those that it holds
+OWN=$STATE/hosts/hv4/pki
+of_own() { openssl x509 -noout "$@" -in "$OWN/skein/host.pem"; }
+rotate() { tool cert rotate --directory "$OWN" --from "$NET.1:7444" "$@"; }
+hup() { kill -HUP "$(awk '{ print $1; exit }' "$STATE/hosts/$1/agent")"; }
+losses() { grep -c "link to hv4 is down" "$STATE"/hosts/hv[123]/agent.log || :; }
+before=$(of_own -serial) key=$(of_own -pubkey) lost=$(losses)
+check "renewed" rotate
+check "it is another certificate of the same key" eval '[ "$(of_own -serial)" != "$before" ] && [ "$(of_own -pubkey)" = "$key" ]'
+check "and with a new key, too" rotate --new-keys
+check "which is another one" eval '[ "$(of_own -pubkey)" != "$key" ]'
+hup hv4
+check "the agent takes it" wait_until 10 grep -q "certificates, revocations and roster are read again" "$STATE/hosts/hv4/agent.log"
+check "and answers" wait_until 20 state_is hv1 hv4 up
+check "no link was lost" eval '[ "$(losses)" = "$lost" ]'
+
+openssl ecparam -name prime256v1 -genkey -noout -out "$WORK/new.key"
+openssl genrsa -out "$WORK/rsa.key" 3072 2>/dev/null
+for k in new rsa; do openssl req -new -key "$WORK/$k.key" -subj "/CN=hv1" -out "$WORK/$k.csr"; done
+renewal() { # HOST [libvirt]: what is asked
+    jq -cnS --arg h "$1" --rawfile a "$WORK/new.csr" --rawfile r "$WORK/rsa.csr" --arg more "${2-}" \
+        '{schema: "skein.join/1", host: $h, requests: ({agent: $a} + if $more == "" then {} else {libvirt: $r, qemu: $r} end)}'
+}
+asks() { # CODE REQUEST CURL-ARGUMENTS...
+    curl -sk --max-time 20 --data-binary "$2" "${@:3}" "https://$NET.1:7444/v1/renew" | tee "$WORK/said"
+    jq -e --arg c "$1" '.error.code == $c' "$WORK/said"
+}
+with_own=(--cert "$OWN/skein/host.pem" --key "$OWN/skein/host.key")
+check "without a certificate nothing is renewed" asks UNAUTHENTICATED "$(renewal hv4)"
+check "nor in another host's name" asks DENIED "$(renewal hv1)" "${with_own[@]}"
+check "nor keys for libvirt, which it never had" asks DENIED "$(renewal hv4 libvirt)" "${with_own[@]}"
+check "nor by a person's certificate" asks UNAUTHENTICATED "$(renewal hv4)" --cert "$PEOPLE/admin.pem" --key "$PEOPLE/admin.key"
+
+# ---- a host with libvirt: three certificates, as their readers look for them
+FULL=$SIM_FOLDER/full
+token hv7 --role host --dns hv7 --ip 10.0.0.7 >"$WORK/full"
+check "it joins" eval 'tool join - --from "$NET.1:7444" --host hv7 --out "$FULL" <"$WORK/full"'
+# libvirtd and QEMU check their own certificate by their authorities alone, and others' by what is shown with it.
+sound() {
+    openssl verify -CAfile "$FULL/CA/cacert.pem" "$FULL/libvirt/servercert.pem" &&
+        openssl verify -CAfile "$FULL/qemu/ca-cert.pem" "$FULL/qemu/server-cert.pem" &&
+        openssl verify -CAfile "$ROOT" -untrusted "$FULL/libvirt/servercert.pem" -verify_hostname hv7 "$FULL/libvirt/servercert.pem" &&
+        openssl verify -CAfile "$ROOT" -untrusted "$FULL/qemu/server-cert.pem" -verify_ip 10.0.0.7 "$FULL/qemu/client-cert.pem"
+}
+check "all of them verify" sound
+before=$(openssl x509 -noout -serial -in "$FULL/libvirt/servercert.pem")
+check "it renews them" tool cert rotate --directory "$FULL" --from "$NET.1:7444"
+check "libvirt's too" eval '[ "$(openssl x509 -noout -serial -in "$FULL/libvirt/servercert.pem")" != "$before" ]'
+check "and they verify" sound
+
 # ---- and out again: what an issuer made is revoked by its file
-serial=$(openssl x509 -noout -serial -in "$STATE/hosts/hv4/pki/skein/host.pem" | cut -d= -f2)
-check "the issuer kept a copy" test -e "$STATE/hosts/hv1/state/issued/$serial.pem"
-tool cert revoke --directory "$PKI" "$STATE/hosts/hv1/state/issued/$serial.pem" >/dev/null
+copies=("$STATE"/hosts/hv1/state/issued/hv4.*.pem)
+check "the issuer kept a copy of each" eval '[ ${#copies[@]} = 3 ]'
+check "they are revoked" tool cert revoke --directory "$PKI" "${copies[@]}"
 cp "$PKI/crl.pem" "$STATE/hosts/hv3/pki/skein/crl.pem"
 chmod a+r "$STATE/hosts/hv3/pki/skein/crl.pem"
-kill -HUP "$(awk '{ print $1; exit }' "$STATE/hosts/hv3/agent")"
+hup hv3
 for h in hv1 hv3; do
     check "revoked, it is out for $h" wait_until 30 eval "fails state_is $h hv4 up"
 done
+check "and renews nothing" exits 1 rotate
 check "all guests are well" all_guests_well

@@ -189,7 +189,7 @@ static void person_can_sign_once_issued(void **state)
 static void usage_is_told(void **state)
 {
     (void)state;
-    expect(cmd_cert, "cert", 2, "wants issue, issuer, list or revoke");
+    expect(cmd_cert, "cert", 2, "wants issue, issuer, list, revoke or rotate");
     expect(cmd_cert, "cert isue", 2, "\"isue\" is none of");
     expect(cmd_cert, "cert --help", 0, "Examples:");
     expect(cmd_cert, "cert issue --help", 0, "Examples:");
@@ -260,7 +260,8 @@ static void revoked_is_listed_so(void **state)
     assert_string_equal(find_status(after, "agent", "gone", &serial), "revoked");
     assert_string_equal(find_status(after, "libvirt", "gone", &serial), "valid");
     assert_string_equal(find_status(after, "root", "machines", &serial), "valid");
-    expect(cmd_cert, "cert list --directory @/ca", 0, "SERIAL");
+    expect(cmd_cert, "cert list --directory @/ca", 0, "LEFT   SERIAL");
+    expect(cmd_cert, "cert list --directory @/ca", 0, " 364d ");
 }
 
 static void issuer_is_made_and_revoked(void **state)
@@ -277,6 +278,10 @@ static void issuer_is_made_and_revoked(void **state)
     expect(cmd_cert, "cert revoke --directory @/ca @/is/issuer.pem", 0, "revoked");
     expect(cmd_cert, "cert revoke --directory @/ca @/is/issuer.pem", 1, "revoked already");
     expect(cmd_cert, "cert revoke --directory @/ca @/is/issuer.key", 1, "error: ");
+    expect(cmd_cert, "cert issuer --directory @/ca --host hv2 --out @/is2", 0, "");
+    expect(cmd_cert, "cert revoke --directory @/ca @/is/issuer.pem @/is2/issuer.pem", 0, "is2/");
+    expect(cmd_cert, "cert rotate --out x", 2, "--from is missing");
+    expect(cmd_cert, "cert rotate --directory @/none --from 127.0.0.1:1", 1, "cluster.json");
     _cleanup_json_ json_t *after = listed();
     assert_string_equal(find_status(after, "issuer", "hv1", &serial), "revoked");
 }

@@ -169,7 +169,7 @@ static void join(struct scene *s, const char *host, const char *secret)
     struct err err = {0};
     _cleanup_(freep) char *text = NULL;
     const gnutls_x509_privkey_t *keys = s->keys;
-    assert_ok(join_request_write(host, secret, keys, &text, &err), &err);
+    assert_ok(join_request_write(host, secret, keys, NULL, &text, &err), &err);
     s->question = s->answered = 0;
     issuer_join(s->issuer, s->now, 7, text, strlen(text));
 }

@@ -41,7 +41,7 @@ static char *asked(const char *host, const char *secret, const struct keys *k)
 {
     struct err err = {0};
     char *text = NULL;
-    assert_ok(join_request_write(host, secret, k->of, &text, &err), &err);
+    assert_ok(join_request_write(host, secret, k->of, NULL, &text, &err), &err);
     return text;
 }
 
