@@ -49,7 +49,15 @@ sim_logs() {
 
 world() { sim ctl status -o json; }
 hosts_named() { world | jq -r '.hosts[].name'; }
-skein() { sim skein "${EYE:-$(cat "$WORK/eye")}" "$@"; }
+skein() { # through a proxy, when the exchanges are judged
+    local eye=${EYE:-$(cat "$WORK/eye")}
+    if [ -n "${SKEIN_API_PROXY-}" ]; then
+        ln -sfn "$SIM_FOLDER/clusters/${SKEIN_SIM:-test}/hosts/$eye/agent.sock" "$SKEIN_API_PROXY/agent.sock"
+        as_user env SKEIN_SOCKET="$SKEIN_API_PROXY/skein.sock" "${SKEIN_BUILD:-$REPO/build}/bin/skein" "$@"
+    else
+        sim skein "$eye" "$@"
+    fi
+}
 as() { printf -- '--key %s/%s.key --cert %s/%s.pem' "$PEOPLE" "$1" "$PEOPLE" "$1"; }
 
 planner_now() { skein status -o json | jq -r '.planner.host // empty'; }
