@@ -582,7 +582,22 @@ static json_t *hosts_list(const struct view *view, const struct state *state, co
     return list;
 }
 
-static json_t *in_flight_list(const struct state *state)
+static bool is_listed(const json_t *list, const char *member, const char *value)
+{
+    size_t i;
+    const json_t *o;
+    json_array_foreach(list, i, o)
+    {
+        const char *text = json_string_value(json_object_get(o, member));
+        if (text != NULL && strcmp(text, value) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Of the VMs and hosts that are listed. Where a VM is whose host died before this planner heard of
+ * it, only its move's end will tell. */
+static json_t *in_flight_list(const struct state *state, const json_t *hosts, const json_t *vms)
 {
     json_t *list = json_array();
     struct plan *const *plans;
@@ -594,6 +609,8 @@ static json_t *in_flight_list(const struct state *state)
                 plan_move_is_power(item->move))
                 continue;
             const struct plan_move *m = item->move;
+            if (!is_listed(vms, "uuid", m->uuid) || !is_listed(hosts, "name", m->to))
+                continue;
             json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "vm", m->uuid,
                                                   "from", m->from, "to", m->to, "plan",
                                                   plans[i]->body->id, "action", m->id));
@@ -675,7 +692,7 @@ json_t *snapshot_make(const struct view *view, const struct state *state, const 
     json_object_set_new(o, "vms", vms);
     json_object_set_new(o, "history", view_history(view, s->now));
     put_list(o, "rules", rules_list(state, s->now.wall));
-    json_object_set_new(o, "in_flight", in_flight_list(state));
+    json_object_set_new(o, "in_flight", in_flight_list(state, hosts, vms));
     json_object_set_new(o, "decision_state", json_pack("{s:o}", "waiting", waiting_list(state)));
     if (json_array_size(conf->policy_params) > 0)
         json_object_set_new(o, "policies", json_deep_copy(conf->policy_params));
