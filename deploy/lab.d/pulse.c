@@ -47,10 +47,12 @@ static int64_t now_ms(void)
 
 static void take_line(struct guest *g, int64_t now)
 {
+    /* A host that loses its power cuts a line; the next start goes on in it. */
+    const char *boot = strstr(g->line, "boot ");
     char nonce[sizeof(g->nonce)];
     unsigned long n;
 
-    if (sscanf(g->line, "boot %15s", nonce) == 1) {
+    if (boot && sscanf(boot, "boot %15s", nonce) == 1) {
         g->starts++;
         g->counter = 0;
         g->last_ms = 0;

@@ -97,6 +97,20 @@ check "its QEMU's key is not" fails asks_with "$of_hv1/qemu/client-cert.pem" "$o
 check "nor that of a host that is not of the lab" fails asks_with "$WORK/hv9/libvirt/clientcert.pem" "$WORK/hv9/libvirt/private/clientkey.pem"
 check "it was hv2 that refused" prints "not on the list of allowed clients" lab logs hv2 libvirtd
 
+# --- heartbeats ------------------------------------------------------------------------------------------------
+console=$SKEIN_LAB_ROOT/$SKEIN_LAB/shared/console/cut.log pulse=$SKEIN_LAB_ROOT/$SKEIN_LAB/pulse/cut
+pulse_is() { # COUNTER STARTS OVERLAPS
+    local counter starts overlaps
+    read -r counter starts _ _ overlaps <"$pulse" && [ "$counter $starts $overlaps" = "$*" ]
+}
+printf 'boot a cut\nbeat a 11\nbeat a 1' >"$console"
+check "beats are counted" wait_until 5 pulse_is 11 1 0
+printf 'boot b cut\nbeat b 1\n' >>"$console"
+check "a line that a loss of power leaves half written is no second copy" wait_until 5 pulse_is 1 2 0
+printf 'beat a 13\n' >>"$console"
+check "a beat out of turn is" wait_until 5 pulse_is 1 2 1
+rm "$console" "$pulse"
+
 # --- guests ----------------------------------------------------------------------------------------------------
 check "a guest on shared storage" lab guest add "$web" --host hv1 --memory 64 --tag tier=gold --tag 'note=a<b & "c"' --meta owner=shop
 check "a guest on a network disk" lab guest add "$db" --host hv1 --memory 96 --disk network --dirty 8 --wset 16
