@@ -162,6 +162,19 @@ static int check_hold(const struct admin *a, const struct plan_body *body,
                    until);
 }
 
+/* Nothing but the drain's own order lets a VM be stopped. */
+static int check_in_place(const struct admin *a, const struct plan_move *m, struct err *err)
+{
+    const Skein__HostAdmin *r = find_host(a, m->from);
+    if (!knows(a, m->from))
+        return 0;
+    if (r == NULL || r->state != DRAINING || r->fallback == NULL ||
+        strcmp(r->fallback, plan_action_type_name(m->type)) != 0)
+        return err_set(err, ERR_CANCELLED, "no drain of %s orders that VMs which cannot move %s",
+                       m->from, m->type == PLAN_SUSPEND ? "are saved" : "are shut down");
+    return 0;
+}
+
 int admin_check_move(const struct admin *a, const struct plan_body *body, const struct plan_move *m,
                      msec made_at, msec wall, struct err *err)
 {
@@ -170,7 +183,9 @@ int admin_check_move(const struct admin *a, const struct plan_body *body, const 
     if (f != NULL)
         return err_set(err, ERR_CANCELLED, "frozen by %s%s%s", f->vote->person,
                        f->vote->reason[0] != '\0' ? ": " : "", f->vote->reason);
-    if (to != NULL && to->state != UP && !plan_move_is_power(m))
+    if (plan_move_is_in_place(m) && check_in_place(a, m, err) < 0)
+        return -(int)err->code;
+    if (to != NULL && to->state != UP && m->type == PLAN_MIGRATE)
         return err_set(err, ERR_CANCELLED, "%s takes nothing: %s by %s", m->to,
                        admin_state_name(to->state), to->vote->person);
     if (strcmp(body->policy, ADMIN_DRAIN_POLICY) == 0 && knows(a, m->from) &&

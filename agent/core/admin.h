@@ -64,7 +64,7 @@ struct admin_command {
     size_t n_hosts;
     unsigned concurrency;          /* drain; 0: the fleet's limits */
     msec deadline;                 /* drain: wall; 0: none */
-    char fallback[16];             /* drain: wait, skip */
+    char fallback[16];             /* drain: wait, skip, shutdown, suspend */
     bool no_return;                /* restore: those who left stay where they are */
     msec until;                    /* freeze, hold: wall */
     char id[HASH_HEX_SIZE];        /* unfreeze: a freeze's, or "" for every one */

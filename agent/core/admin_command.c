@@ -66,9 +66,14 @@ static int read_drain(const json_t *command, struct admin_command *c, struct err
         return -(int)err->code;
     if (c->fallback[0] == '\0')
         snprintf(c->fallback, sizeof c->fallback, "wait");
-    if (strcmp(c->fallback, "wait") != 0 && strcmp(c->fallback, "skip") != 0)
+    static const char *const known[] = {"wait", "skip", "shutdown", "suspend"};
+    bool found = false;
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+        found = found || strcmp(c->fallback, known[i]) == 0;
+    if (!found)
         return err_set(err, ERR_UNSUPPORTED,
-                       "command: \"fallback\" is \"%s\": this version knows wait and skip",
+                       "command: \"fallback\" is \"%s\": this version knows wait, skip, shutdown "
+                       "and suspend",
                        c->fallback);
     c->concurrency = (unsigned)concurrency;
     c->deadline = seconds > 0 ? c->issued_at + seconds * 1000 : 0;

@@ -167,6 +167,11 @@ static int check_order(const struct api_context *c, const struct admin_command *
             admin_host(state_admin(c->state), order->hosts[i]) == NULL)
             return err_set(err, ERR_NOT_FOUND, "there is no host \"%s\"; try: skein hosts",
                            order->hosts[i]);
+    bool stops =
+        strcmp(order->fallback, "shutdown") == 0 || strcmp(order->fallback, "suspend") == 0;
+    if (order->verb == ADMIN_DRAIN && stops && !duty_stops_possible(c->duty, c->view))
+        return err_set(err, ERR_UNAVAILABLE, "not all voters are known to carry out \"%s\" yet",
+                       order->fallback);
     if (order->verb == ADMIN_HOLD && view_vm(c->view, order->uuid, &host) == NULL)
         return err_set(err, ERR_NOT_FOUND, "VM %s (%s) is on no host that is known; try: skein vms",
                        order->vm[0] != '\0' ? order->vm : "?", order->uuid);

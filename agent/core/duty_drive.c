@@ -174,12 +174,25 @@ static void note_transient(const struct drive *v)
         v->run->transient = !vm->persistent;
 }
 
+/* Of a VM that stays where it is there is one side. */
+static int in_place_agreement(const struct drive *v)
+{
+    const struct side *at = &v->run->from;
+    if (!at->known || !at->present || at->job)
+        return UNDECIDED;
+    if (!at->running)
+        return (int)SUCCEEDED;
+    return !source_silent(v) && permit_expired(v) ? (int)FAILED : UNDECIDED;
+}
+
 /* What both sides show, when they show one thing. */
 static int agreement(const struct drive *v)
 {
     const struct side *from = &v->run->from, *to = &v->run->to;
     if (plan_move_is_power(v->i->move))
         return duty_power_agreement(v);
+    if (plan_move_is_in_place(v->i->move))
+        return in_place_agreement(v);
     bool arrived = to->known && to->present && to->running && !to->job &&
                    (to->persistent || v->run->transient);
     bool left = source_silent(v) || (from->known && !(from->present && from->running));
@@ -205,6 +218,10 @@ static void conclude(const struct drive *v)
     char evidence[2 * HV_NAME_MAX + 128];
     if (plan_move_is_power(v->i->move))
         snprintf(evidence, sizeof evidence, "%s; %s was so for %d s", why, v->i->move->to,
+                 DUTY_PROOF_MS / 1000);
+    else if (plan_move_is_in_place(v->i->move))
+        snprintf(evidence, sizeof evidence, "%s; seen %s on %s for %d s", why,
+                 agreed == (int)SUCCEEDED ? "shut off" : "running", v->i->move->from,
                  DUTY_PROOF_MS / 1000);
     else
         snprintf(evidence, sizeof evidence, "%s; seen running on %s for %d s", why,
@@ -233,7 +250,8 @@ static void observe(const struct drive *v)
                    "");
     if (v->s->now.mono >= r->next_look && !plan_move_is_power(v->i->move)) {
         r->next_look = v->s->now.mono + DUTY_RESEND_MS;
-        r->to.token = look_at(v, v->i->move->to);
+        if (!plan_move_is_in_place(v->i->move))
+            r->to.token = look_at(v, v->i->move->to);
         r->from.token = look_at(v, v->i->move->from);
     }
     conclude(v);
@@ -294,7 +312,7 @@ static void end_plan(struct duty *d, struct step *s, const struct plan *p)
     size_t done = plan_count(p, SUCCEEDED);
     struct buf text = {0};
     buf_addf(&text, "%zu of %zu %s", done, p->body->n_moves,
-             plan_body_switches_power(p->body) ? "actions done" : "moved");
+             plan_body_only_moves(p->body) ? "moved" : "actions done");
     for (size_t i = 0; i < p->body->n_moves; i++) {
         const struct plan_item *item = &p->items[i];
         Skein__ActionState a = plan_item_state(item);

@@ -130,7 +130,7 @@ static void ask_rollback(struct evaluator *e, struct evaluation *q, const struct
         for (size_t k = 0; k < q->n_moves; k++)
             again = again || strcmp(q->moves[k].uuid, p->body->moves[i].uuid) == 0;
         if (!again && plan_item_state(&p->items[i]) == SKEIN__ACTION_STATE__ACTION_SUCCEEDED &&
-            !plan_move_is_power(&p->body->moves[i]))
+            p->body->moves[i].type == PLAN_MIGRATE)
             add_move(q, p->body->moves[i].uuid, p->body->moves[i].from);
     }
     q->class = "rollback";

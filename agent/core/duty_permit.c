@@ -90,7 +90,7 @@ static struct places count_places(const struct drive *v)
         for (size_t k = 0; plan_state_running(plans[i]->state) && k < plans[i]->body->n_moves;
              k++) {
             const struct plan_item *item = &plans[i]->items[k];
-            if (!plan_item_live(item) || plan_move_is_power(item->move))
+            if (!plan_item_live(item) || item->move->type != PLAN_MIGRATE)
                 continue;
             n.total++;
             n.out += strcmp(item->move->from, m->from) == 0;
@@ -133,7 +133,7 @@ static bool has_room(const struct drive *v)
 {
     const struct node_conf *c = v->d->conf;
     struct places n = count_places(v);
-    if (plan_move_is_power(v->i->move)) /* no link is taken */
+    if (v->i->move->type != PLAN_MIGRATE) /* no link is taken */
         return true;
     if (!drain_has_room(v))
         return false;
@@ -168,8 +168,8 @@ static void propose_permit(const struct drive *v)
     entry.permit = &t;
     duty_action_key(key, v->p->body->id, m->id);
     struct proposal *p = duty_propose(v->d, v->s, key, &entry);
-    /* A further permit of a live one keeps its place; standby and wake take none. */
-    if (!plan_item_live(v->i) && !plan_move_is_power(m)) {
+    /* A further permit of a live one keeps its place; only moves take one. */
+    if (!plan_item_live(v->i) && m->type == PLAN_MIGRATE) {
         snprintf(p->out, sizeof p->out, "%s", m->from);
         snprintf(p->in, sizeof p->in, "%s", m->to);
     }
@@ -256,7 +256,8 @@ static const struct plan_item *rests_on(const struct drive *v)
         if (o->move->step >= m->step || a == SUCCEEDED || a == SKIPPED)
             continue;
         if (plan_move_same_subject(o->move, m) ||
-            strcmp(domain_of(v, o->move->from), domain_of(v, m->to)) == 0)
+            (!plan_move_is_in_place(m) && !plan_move_is_in_place(o->move) &&
+             strcmp(domain_of(v, o->move->from), domain_of(v, m->to)) == 0))
             return o;
     }
     return NULL;

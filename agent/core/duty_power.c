@@ -96,6 +96,16 @@ int duty_power_agreement(const struct drive *v)
     return standby && v->run->lost && is_awake(v) ? (int)FAILED : DUTY_UNDECIDED;
 }
 
+bool duty_stops_possible(const struct duty *d, const struct view *view)
+{
+    for (size_t i = 0; i < d->conf->n_voters; i++) {
+        const struct view_host *h = view_find(view, d->conf->voters[i]);
+        if (h == NULL || h->capability == NULL || !h->capability->stops_vms)
+            return false;
+    }
+    return true;
+}
+
 bool duty_power_possible(const struct duty *d, const struct view *view)
 {
     for (size_t i = 0; i < d->conf->n_voters; i++) {

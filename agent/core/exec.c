@@ -228,15 +228,16 @@ static int check_start(const struct exec *e, const struct step *s, const Skein__
         return power_check(e, s, move, err);
     for (size_t i = 0; i < e->n; i++) {
         const struct action *a = e->actions[i];
-        bool busy = !action_is_terminal(a) && a->type == PLAN_MIGRATE;
+        bool about_vm = a->type == PLAN_MIGRATE || action_is_in_place(a);
+        bool busy = !action_is_terminal(a) && about_vm;
         bool open = a->state == EXEC_NEEDS_OPERATOR && !a->settled;
         if ((busy || open) && strcmp(a->record->uuid, move->uuid) == 0)
             return err_set(err, ERR_CONFLICT, "%s is in action %s/%s, which %s", move->vm,
                            a->record->plan, a->record->action,
                            busy ? "has not ended" : "needs an operator");
-        outflow += busy;
+        outflow += busy && a->type == PLAN_MIGRATE;
     }
-    if (outflow >= s->conf->limit_outflow)
+    if (move->type == PLAN_MIGRATE && outflow >= s->conf->limit_outflow)
         return err_set(err, ERR_LIMIT, "%u moves leave this host, %u may at once", outflow,
                        s->conf->limit_outflow);
     return 0;
@@ -325,6 +326,7 @@ void exec_hv(struct exec *e, struct step *s, const struct hv_result *result)
     for (size_t i = 0; i < e->n; i++) {
         struct action *a = e->actions[i];
         bool known = a->type == PLAN_MIGRATE ? settle_hv(a, s, result) || move_hv(e, a, s, result)
+                     : action_is_in_place(a) ? vm_hv(e, a, s, result)
                                              : power_hv(e, a, s, result);
         if (known)
             return;
@@ -412,7 +414,10 @@ static bool load_tick(struct exec *e, struct action *a, struct step *s)
         return true;
     }
     if (a->type != PLAN_MIGRATE) {
-        power_adopt(a, s);
+        if (action_is_in_place(a))
+            vm_adopt(a, s);
+        else
+            power_adopt(a, s);
         return false;
     }
     a->run_until_mono = s->now.mono + MAX(s->conf->action_timeout, sat_mul(4, a->estimate_ms));
@@ -441,6 +446,9 @@ void exec_tick(struct exec *e, struct step *s)
         bool freed = a->loaded && load_tick(e, a, s);
         if (!freed && action_is_terminal(a))
             freed = end_tick(e, a, s);
+        else if (!freed && action_is_in_place(a) && a->state != EXEC_CONFIRM &&
+                 a->state != EXEC_LOOK)
+            vm_tick(a, s);
         else if (!freed && a->type != PLAN_MIGRATE && a->state != EXEC_CONFIRM &&
                  a->state != EXEC_LOOK)
             power_tick(e, a, s);

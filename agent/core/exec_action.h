@@ -59,7 +59,7 @@ enum settled {
 
 struct action {
     Skein__JournalRecord *record; /* as the journal has it, or will; owned */
-    enum plan_action_type type;   /* PLAN_MIGRATE, PLAN_STANDBY, PLAN_WAKE */
+    enum plan_action_type type;   /* as of a plan_move */
     enum exec_state state;
     msec since_mono;    /* in this state */
     msec deadline_mono; /* of this state */
@@ -197,6 +197,13 @@ bool power_hv(struct exec *e, struct action *a, struct step *s, const struct hv_
 bool power_reply(struct exec *e, struct action *a, struct step *s, const char *from,
                  const Skein__Reply *reply);
 bool power_is_sleeping(const struct action *a); /* it tells everybody that it sleeps */
+
+/* exec_vm.c: shutdown and suspend, from the confirmed permit on. */
+bool action_is_in_place(const struct action *a);
+void vm_adopt(struct action *a, struct step *s);
+void vm_tick(struct action *a, struct step *s);
+/* True: it was this action's. */
+bool vm_hv(struct exec *e, struct action *a, struct step *s, const struct hv_result *result);
 
 /* exec_settle.c */
 enum settled settle_decide(const struct action *a);

@@ -49,7 +49,7 @@ static bool tick_confirm(struct exec *e, struct action *a, struct step *s)
     action_journal(a, s, SKEIN__JOURNAL_STATE__JOURNAL_RECEIVED);
     action_goto(a, s, EXEC_LOOK, "the voters confirmed the permit");
     action_answer_start(a, s, NULL);
-    if (a->type == PLAN_MIGRATE)
+    if (a->type == PLAN_MIGRATE || action_is_in_place(a))
         main_job(a, s, HV_LOOK);
     else
         power_confirmed(e, a, s);
@@ -424,7 +424,7 @@ static bool tick_before_start(struct exec *e, struct action *a, struct step *s)
         return true;
     }
     if (a->state == EXEC_LOOK && a->job == 0 && s->now.mono >= a->retry_mono)
-        main_job(a, s, a->type == PLAN_MIGRATE ? HV_LOOK : HV_OBSERVE);
+        main_job(a, s, a->type == PLAN_MIGRATE || action_is_in_place(a) ? HV_LOOK : HV_OBSERVE);
     if (a->state == EXEC_RESERVE && s->now.mono >= a->retry_mono)
         ask_reserve(e, a, s);
     return false;

@@ -62,14 +62,17 @@ enum hv_kind {
                    * likewise */
     HV_AUTOSTART, /* destination: a VM that arrived starts with its host, as it did where it came
                    * from: libvirt does not carry that over. Refuses unless it is active here */
-    HV_STANDBY,   /* this host goes to sleep; refuses while a VM is active here. OK: it was ordered,
-                   * or is over */
-    HV_WAKE,      /* wakes move.to, whose card is mac, by this host's means; OK: it was ordered */
-    HV_ASK,       /* planner, source: may this move begin, by the hooks of the gate rules? OK: yes;
-                   * ERR_DENIED: no; all else: not yet */
-    HV_OPEN,      /* destination, with a firewall: what move.sources sends may come in for
-                   * move.timeout_ms */
-    HV_CLOSE,     /* destination: no more */
+    HV_SHUTDOWN,  /* source: ask the guest to shut down. OK: it was asked */
+    HV_SUSPEND, /* source: save the VM's memory to disk, and stop it: it goes on from there when it
+                 * is started. Blocks until done */
+    HV_STANDBY, /* this host goes to sleep; refuses while a VM is active here. OK: it was ordered,
+                 * or is over */
+    HV_WAKE,    /* wakes move.to, whose card is mac, by this host's means; OK: it was ordered */
+    HV_ASK,     /* planner, source: may this move begin, by the hooks of the gate rules? OK: yes;
+                 * ERR_DENIED: no; all else: not yet */
+    HV_OPEN,    /* destination, with a firewall: what move.sources sends may come in for
+                 * move.timeout_ms */
+    HV_CLOSE,   /* destination: no more */
     HV_KINDS
 };
 

@@ -27,7 +27,7 @@ static void add_plan(struct lessons *l, const struct plan *p)
                         r->has_transferred_mib && r->has_downtime_ms && r->started_at_ms != 0 &&
                         r->ended_at_ms > r->started_at_ms;
         if (!measured || p->body->moves[i].how.mode == MIGRATE_OFFLINE ||
-            plan_move_is_power(&p->body->moves[i]))
+            p->body->moves[i].type != PLAN_MIGRATE)
             continue;
         ARRAY_RESERVE(l->items, l->cap, l->n + 1);
         l->items[l->n++] = (struct lesson){.move = &p->body->moves[i],

@@ -20,12 +20,13 @@
 #define PLAN_MOVES_MAX 1000
 #define PLAN_ACTION_ID_MAX 64
 
-/* An action of a body. This version carries out migrations over TLS, puts hosts on standby and
- * wakes them, and refuses bodies that ask for anything else. Only migrations go from one host to
- * another: of the others from and to are the host, vm is its name, and uuid is "". Strings are
- * owned by the body. */
+/* An action of a body. This version carries out migrations over TLS, shuts VMs down and saves them
+ * to disk where they are, puts hosts on standby and wakes them, and refuses bodies that ask for
+ * anything else. Only migrations go from one host to another: of the others from and to are the
+ * host; of those about a host alone vm is its name, and uuid is "". Strings are owned by the body.
+ */
 struct plan_move {
-    enum plan_action_type type; /* PLAN_MIGRATE, PLAN_STANDBY, PLAN_WAKE */
+    enum plan_action_type type; /* PLAN_MIGRATE, _SHUTDOWN, _SUSPEND, _STANDBY, _WAKE */
     char *id, *vm, *uuid, *from, *to, *reason;
     unsigned step; /* from 0; a step begins when the earlier ones have ended */
     struct migration_choice how;
@@ -54,6 +55,7 @@ void plan_body_free(struct plan_body *b);
 DEFINE_CLEANUP(struct plan_body, plan_body_free)
 const struct plan_move *plan_body_move(const struct plan_body *b, const char *action);
 bool plan_move_is_power(const struct plan_move *m);    /* standby or wake: of a host, not of a VM */
+bool plan_move_is_in_place(const struct plan_move *m); /* shutdown or suspend, of a VM */
 const char *plan_move_what(const struct plan_move *m); /* "VM" or "host", before its name */
 /* Are both about one VM, or both about one host's power? */
 bool plan_move_same_subject(const struct plan_move *a, const struct plan_move *b);
@@ -61,6 +63,7 @@ bool plan_move_same_subject(const struct plan_move *a, const struct plan_move *b
  * woken by any other, whom the planner chooses. */
 bool plan_move_permits(const struct plan_move *m, const char *source, const char *destination);
 bool plan_body_switches_power(const struct plan_body *b); /* is any action standby or wake? */
+bool plan_body_only_moves(const struct plan_body *b);     /* is every action a migration? */
 /* Classes of plans that answer a person's request: user, rollback, drill. */
 bool plan_class_is_asked_for(const char *class);
 /* The same VMs from and to the same hosts, in any order, for the same policy. */

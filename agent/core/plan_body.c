@@ -109,8 +109,10 @@ static int read_names(const struct place *at, struct plan_move *m, struct err *e
         return -(int)err->code;
     if (!uuid_is_valid(m->uuid))
         return err_set(err, ERR_INVALID, "%s.uuid: not a UUID", at->path);
-    if (strcmp(m->from, m->to) == 0)
-        return err_set(err, ERR_INVALID, "%s: from and to are the same host", at->path);
+    bool same = strcmp(m->from, m->to) == 0;
+    if (same != plan_move_is_in_place(m))
+        return err_set(err, ERR_INVALID, "%s: from and to are %s", at->path,
+                       same ? "the same host" : "two hosts, and the VM is to stay");
     const char *reason = json_string_value(json_object_get(at->object, "reason"));
     m->reason = xstrdup(reason != NULL ? reason : "");
     return 0;
@@ -131,7 +133,8 @@ static int read_host(const struct place *at, struct plan_move *m, struct err *er
 
 static int read_type(const struct place *at, struct plan_move *m, struct err *err)
 {
-    static const enum plan_action_type types[] = {PLAN_MIGRATE, PLAN_STANDBY, PLAN_WAKE};
+    static const enum plan_action_type types[] = {PLAN_MIGRATE, PLAN_SHUTDOWN, PLAN_SUSPEND,
+                                                  PLAN_STANDBY, PLAN_WAKE};
 
     const char *type = json_string_value(json_object_get(at->object, "type"));
     if (type == NULL)
@@ -283,6 +286,19 @@ const struct plan_move *plan_body_move(const struct plan_body *b, const char *ac
 bool plan_move_is_power(const struct plan_move *m)
 {
     return m->type == PLAN_STANDBY || m->type == PLAN_WAKE;
+}
+
+bool plan_move_is_in_place(const struct plan_move *m)
+{
+    return m->type == PLAN_SHUTDOWN || m->type == PLAN_SUSPEND;
+}
+
+bool plan_body_only_moves(const struct plan_body *b)
+{
+    for (size_t i = 0; i < b->n_moves; i++)
+        if (b->moves[i].type != PLAN_MIGRATE)
+            return false;
+    return true;
 }
 
 bool plan_body_switches_power(const struct plan_body *b)

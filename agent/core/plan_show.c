@@ -194,6 +194,18 @@ static void set_virsh(const struct plan_move *m, json_t *o)
     buf_done(&b);
 }
 
+static void set_virsh_stop(const struct plan_move *m, json_t *o)
+{
+    struct buf b = {0};
+    _cleanup_(freep) char *at = xasprintf("qemu+tls://%s/system", m->from);
+    buf_adds(&b, "virsh -c");
+    add_word(&b, at);
+    buf_adds(&b, m->type == PLAN_SUSPEND ? " managedsave --running" : " shutdown");
+    add_word(&b, m->vm);
+    json_object_set_new(o, "virsh", json_string(b.data));
+    buf_done(&b);
+}
+
 /* Cause and remedy beside what failed. */
 static void set_failure(const struct plan_item *i, json_t *o)
 {
@@ -226,6 +238,8 @@ static json_t *move_json(const struct plan *p, const struct plan_item *i)
     set_approvers(p, o);
     if (plan_move_is_power(m))
         json_object_set_new(o, "virsh", json_null()); /* there is no such command */
+    else if (plan_move_is_in_place(m))
+        set_virsh_stop(m, o);
     else
         set_virsh(m, o);
     set_failure(i, o);

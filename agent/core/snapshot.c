@@ -330,6 +330,10 @@ json_t *snapshot_host(const struct view_host *host, const struct state *state, c
     put_text(o, "name", host->name);
     put_bool(o, "voter", true, step_votes(s->conf, host->name));
     put_text(o, "state", state_text(host, state, s));
+    const Skein__HostAdmin *order =
+        state != NULL ? admin_host(state_admin(state), host->name) : NULL;
+    if (order != NULL && order->state == SKEIN__HOST_STATE__HOST_DRAINING)
+        put_text(o, "drain_fallback", order->fallback);
     put_part(o, "cpu", cpu_part(summary, capability));
     json_t *power = power_part(summary, capability);
     put_wake(power, capability, sleep, &s->now);
@@ -435,7 +439,7 @@ static void history_add(struct history *h, const struct plan *plan, const struct
     for (size_t i = 0; i < plan->body->n_moves; i++) {
         const Skein__ActionReport *report = plan->items[i].report;
         if (report == NULL || report->state != SKEIN__ACTION_STATE__ACTION_SUCCEEDED ||
-            plan_move_is_power(plan->items[i].move))
+            plan->items[i].move->type != PLAN_MIGRATE)
             continue;
         ARRAY_RESERVE(h->items, h->cap, h->n + 1);
         uint64_t ended = in_world(now, report->ended_at_ms);
@@ -606,7 +610,7 @@ static json_t *in_flight_list(const struct state *state, const json_t *hosts, co
         for (size_t k = 0; k < plans[i]->body->n_moves; k++) {
             const struct plan_item *item = &plans[i]->items[k];
             if (!plan_state_running(plans[i]->state) || !plan_item_live(item) ||
-                plan_move_is_power(item->move))
+                item->move->type != PLAN_MIGRATE)
                 continue;
             const struct plan_move *m = item->move;
             if (!is_listed(vms, "uuid", m->uuid) || !is_listed(hosts, "name", m->to))

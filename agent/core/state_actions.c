@@ -193,7 +193,7 @@ int state_apply_report(struct state *st, const Skein__ActionReport *r, struct er
     if (i->report != NULL)
         skein__action_report__free_unpacked(i->report, NULL);
     i->report = kept;
-    if (r->state == SKEIN__ACTION_STATE__ACTION_SUCCEEDED && !plan_move_is_power(i->move))
+    if (r->state == SKEIN__ACTION_STATE__ACTION_SUCCEEDED && i->move->type == PLAN_MIGRATE)
         admin_moved(st->admin, p, i->move);
     state_power_reported(st, i->move, r);
     return 0;

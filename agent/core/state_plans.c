@@ -52,7 +52,8 @@ static int check_put(const struct state *st, const Skein__PlanPut *put, struct e
 static bool has_moved(const struct plan *p, const struct plan_move *back)
 {
     for (size_t i = 0; i < p->body->n_moves; i++)
-        if (!plan_move_is_power(back) && strcmp(p->body->moves[i].uuid, back->uuid) == 0 &&
+        if (back->type == PLAN_MIGRATE && p->body->moves[i].type == PLAN_MIGRATE &&
+            strcmp(p->body->moves[i].uuid, back->uuid) == 0 &&
             strcmp(p->body->moves[i].from, back->to) == 0 &&
             plan_item_state(&p->items[i]) == SKEIN__ACTION_STATE__ACTION_SUCCEEDED)
             return true;

@@ -26,7 +26,8 @@ static const char help[] =
     "  --concurrency N         at most so many moves of this drain at once\n"
     "  --deadline SECONDS      by then it should be over: it is a warning when it is not\n"
     "  --fallback WHAT         of VMs that cannot move: wait (the default: they move as soon as\n"
-    "                          they can) or skip (the drain is done without them)\n"
+    "                          they can), skip (the drain is done without them), shutdown or\n"
+    "                          suspend (to disk): the plan does that, behind all moves\n"
     "  --dry-run               say what would move and what cannot, and sign nothing\n"
     "  --wait[=SECONDS]        until nothing is left that can move (so long at most); exit status\n"
     "                          0 only if the hosts are empty, or the rest may be skipped\n"
@@ -56,8 +57,13 @@ static int check_args(const struct cli *cli, struct drain_args *a)
     if (a->deadline != NULL &&
         args_number("--deadline", a->deadline, DEADLINE_MAX_S, &a->n_deadline, &err) < 0)
         return cli_usage(cli, "%s", err.msg);
-    if (a->fallback != NULL && strcmp(a->fallback, "wait") != 0 && strcmp(a->fallback, "skip") != 0)
-        return cli_usage(cli, "--fallback %.32s: only wait and skip are known", a->fallback);
+    static const char *const known[] = {"wait", "skip", "shutdown", "suspend"};
+    bool found = a->fallback == NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+        found = found || strcmp(a->fallback, known[i]) == 0;
+    if (!found)
+        return cli_usage(cli, "--fallback %.32s: wait, skip, shutdown or suspend is wanted",
+                         a->fallback);
     return 0;
 }
 

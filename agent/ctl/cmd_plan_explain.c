@@ -68,7 +68,7 @@ static void explain_alternatives(const json_t *action)
 
 static void explain_action(const json_t *action, size_t step)
 {
-    const char *to = text_at(action, "to");
+    const char *to = text_to(action, NULL);
     int64_t fit = number_at(action, "hosts_fit");
     printf("step %zu  %s", step, subject(action));
     if (to != NULL)

@@ -85,7 +85,7 @@ static void add_move(struct table *t, const json_t *move)
     table_line(t);
     table_set(t, MOVE_VM, text_or(move, "vm", "?"));
     table_set(t, MOVE_FROM, text_or(move, "from", "?"));
-    table_set(t, MOVE_TO, text_or(move, "to", "?"));
+    table_set(t, MOVE_TO, text_to(move, "?"));
     table_set_state(t, MOVE_STATE, text_or(move, "state", "?"));
     set_both(t, MOVE_TOOK, text_ms(number_at(move, "duration_ms"), a),
              text_ms(number_at(move, "predicted.duration_ms"), b));

@@ -155,7 +155,7 @@ static void form_move(FILE *f, const json_t *move)
 {
     char took[TEXT_SIZE], pause[TEXT_SIZE], copied[TEXT_SIZE];
     fprintf(f, "- %s from %s to %s: %s, took %s, stood still for %s, copied %s\n",
-            text_or(move, "vm", "?"), text_or(move, "from", "?"), text_or(move, "to", "?"),
+            text_or(move, "vm", "?"), text_or(move, "from", "?"), text_to(move, "?"),
             text_or(move, "state", "?"), text_ms(number_at(move, "duration_ms"), took),
             text_ms(number_at(move, "downtime_ms"), pause),
             text_mib(number_at(move, "transferred_mib"), copied));

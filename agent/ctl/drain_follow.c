@@ -262,7 +262,7 @@ static void add_moves(struct table *t, const json_t *report, size_t *moved, size
         table_line(t);
         table_set(t, 0, text_or(move, "vm", "?"));
         table_set(t, 1, text_or(move, "from", "?"));
-        table_set(t, 2, text_or(move, "to", "?"));
+        table_set(t, 2, text_to(move, "?"));
         table_set_state(t, 3, state);
         table_set(t, 4, text_ms(number_at(move, "duration_ms"), text));
         table_set(t, 5, text_ms(number_at(move, "downtime_ms"), text));

@@ -76,9 +76,9 @@ static void draw_action(struct plan_follower *f, const json_t *doc, const json_t
     const json_t *progress = json_object_get(json_object_get(doc, "progress"), id);
     if (progress != NULL)
         draw_bar(bar, number_at(progress, "percent"));
-    _cleanup_(freep) char *line = xasprintf(
-        "  %-12s %s -> %s  %s %s", text_or(action, "vm", "?"), text_or(action, "from", "?"),
-        text_or(action, "to", "?"), bar, state[0] != '\0' ? state : "waits");
+    _cleanup_(freep) char *line = xasprintf("  %-12s %s -> %s  %s %s", text_or(action, "vm", "?"),
+                                            text_or(action, "from", "?"), text_to(action, "?"), bar,
+                                            state[0] != '\0' ? state : "waits");
     draw_line(f, line);
 }
 
@@ -95,7 +95,7 @@ static void say_action(struct plan_follower *f, const json_t *doc, const json_t 
     if (state[0] == '\0' || !is_news(f, id, word))
         return;
     fprintf(f->to, "%s  %s -> %s  %s\n", text_or(action, "vm", "?"), text_or(action, "from", "?"),
-            text_or(action, "to", "?"), state);
+            text_to(action, "?"), state);
 }
 
 void plan_follower_show(struct plan_follower *f, const json_t *doc)

@@ -12,8 +12,11 @@ static void print_action(FILE *to, const struct plan_action *a)
     }
     fprintf(to, "    %s %s  %s -> %s  (about %lld s, pause %lld ms, %lld MiB)\n",
             plan_action_type_name(a->type), a->vm, a->from != NULL ? a->from : "-",
-            a->to != NULL ? a->to : "-", (long long)((a->estimate.ms + 999) / 1000),
-            (long long)a->estimate.downtime_ms, (long long)a->estimate.mib);
+            a->type == PLAN_SHUTDOWN || a->type == PLAN_SUSPEND ? "(stays)"
+            : a->to != NULL                                     ? a->to
+                                                                : "-",
+            (long long)((a->estimate.ms + 999) / 1000), (long long)a->estimate.downtime_ms,
+            (long long)a->estimate.mib);
     if (a->reason != NULL && a->reason[0] != '\0')
         fprintf(to, "        %s\n", a->reason);
 }

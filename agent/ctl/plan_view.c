@@ -122,7 +122,7 @@ static void add_action(struct table *t, const json_t *doc, const json_t *action,
     _cleanup_(freep) char *vm = xasprintf("  %s%s%s", migrate ? "" : type, migrate ? "" : " ",
                                           text_or(action, "vm", text_or(action, "host", "?")));
     _cleanup_(freep) char *way =
-        xasprintf("%s -> %s", text_or(action, "from", "?"), text_or(action, "to", "?"));
+        xasprintf("%s -> %s", text_or(action, "from", "?"), text_to(action, "?"));
     const char *why = text_or(action, "reason", "");
     bool plain = json_is_false(json_at(action, "parameters.tls"));
     _cleanup_(freep) char *reason =

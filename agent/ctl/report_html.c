@@ -148,7 +148,7 @@ static void put_move(FILE *to, const json_t *move)
     fputs("<tr>", to);
     put_cell(to, NULL, text_or(move, "vm", "?"));
     put_cell(to, NULL, text_or(move, "from", "?"));
-    put_cell(to, NULL, text_or(move, "to", "?"));
+    put_cell(to, NULL, text_to(move, "?"));
     put_cell(to, text_state_color(state) != NULL ? state : NULL, state);
     put_both(to, text_ms(number_at(move, "duration_ms"), a),
              text_ms(number_at(move, "predicted.duration_ms"), b));

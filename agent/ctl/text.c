@@ -32,6 +32,16 @@ const char *text_or(const json_t *doc, const char *path, const char *fallback)
     return text != NULL ? text : fallback;
 }
 
+const char *text_to(const json_t *action, const char *fallback)
+{
+    const char *type = text_or(action, "type", "");
+    if (strcmp(type, "shutdown") == 0)
+        return "(shutdown)";
+    if (strcmp(type, "suspend") == 0)
+        return "(suspend)";
+    return text_or(action, "to", fallback);
+}
+
 milli milli_at(const json_t *doc, const char *path)
 {
     const json_t *v = json_at(doc, path);

@@ -15,6 +15,8 @@
 const json_t *json_at(const json_t *doc, const char *path);
 const char *text_at(const json_t *doc, const char *path);
 const char *text_or(const json_t *doc, const char *path, const char *fallback);
+/* Where an action leads: a host, or "(shutdown)", "(suspend)"; fallback where it says nothing. */
+const char *text_to(const json_t *action, const char *fallback);
 /* QUANTITY_UNKNOWN where it is missing, null or no number; fractions in thousandths. */
 int64_t number_at(const json_t *doc, const char *path);
 milli milli_at(const json_t *doc, const char *path);

@@ -194,6 +194,12 @@ void hypervisor_call(struct hypervisor *hv, const struct hv_job *job, struct hv_
     case HV_AUTOSTART:
         rc = ops->autostart(hv, move->uuid, err);
         break;
+    case HV_SHUTDOWN:
+        rc = ops->shutdown(hv, move->uuid, err);
+        break;
+    case HV_SUSPEND:
+        rc = ops->suspend(hv, move->uuid, err);
+        break;
     case HV_STANDBY:
     case HV_WAKE:
         rc = call_power(hv, job, err);

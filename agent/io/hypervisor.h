@@ -76,6 +76,8 @@ struct hypervisor_ops {
     int (*abort)(struct hypervisor *hv, const char *uuid, struct err *err);
     int (*tidy)(struct hypervisor *hv, const char *uuid, struct err *err);
     int (*resume)(struct hypervisor *hv, const char *uuid, struct err *err);
+    int (*shutdown)(struct hypervisor *hv, const char *uuid, struct err *err);
+    int (*suspend)(struct hypervisor *hv, const char *uuid, struct err *err);
     int (*autostart)(struct hypervisor *hv, const char *uuid, struct err *err);
     int (*discard)(struct hypervisor *hv, const char *uuid, struct err *err);
 };

@@ -614,5 +614,7 @@ const struct hypervisor_ops hypervisor_libvirt_ops = {
     .tidy = libvirt_tidy,
     .resume = libvirt_resume,
     .discard = libvirt_discard,
+    .shutdown = libvirt_shutdown,
+    .suspend = libvirt_suspend,
     .autostart = libvirt_autostart,
 };

@@ -149,6 +149,8 @@ int libvirt_postcopy(struct hypervisor *hv, const char *uuid, struct err *err);
 int libvirt_abort(struct hypervisor *hv, const char *uuid, struct err *err);
 int libvirt_tidy(struct hypervisor *hv, const char *uuid, struct err *err);
 int libvirt_resume(struct hypervisor *hv, const char *uuid, struct err *err);
+int libvirt_shutdown(struct hypervisor *hv, const char *uuid, struct err *err);
+int libvirt_suspend(struct hypervisor *hv, const char *uuid, struct err *err);
 int libvirt_autostart(struct hypervisor *hv, const char *uuid, struct err *err);
 int libvirt_discard(struct hypervisor *hv, const char *uuid, struct err *err);
 

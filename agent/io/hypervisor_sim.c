@@ -312,6 +312,24 @@ static int sim_tidy(struct hypervisor *hv, const char *uuid, struct err *err)
     return call((struct sim *)hv, &request, &reply, err);
 }
 
+static int sim_shutdown(struct hypervisor *hv, const char *uuid, struct err *err)
+{
+    _cleanup_reply_ Skein__SimReply *reply = NULL;
+    Skein__SimRequest request = SKEIN__SIM_REQUEST__INIT;
+    request.kind_case = SKEIN__SIM_REQUEST__KIND_SHUTDOWN;
+    request.shutdown = (char *)(uintptr_t)uuid;
+    return call((struct sim *)hv, &request, &reply, err);
+}
+
+static int sim_suspend(struct hypervisor *hv, const char *uuid, struct err *err)
+{
+    _cleanup_reply_ Skein__SimReply *reply = NULL;
+    Skein__SimRequest request = SKEIN__SIM_REQUEST__INIT;
+    request.kind_case = SKEIN__SIM_REQUEST__KIND_SUSPEND;
+    request.suspend = (char *)(uintptr_t)uuid;
+    return call((struct sim *)hv, &request, &reply, err);
+}
+
 /* Its migrations leave nothing behind that could go on. */
 static int sim_no_repair(struct hypervisor *hv, const char *uuid, struct err *err)
 {
@@ -476,5 +494,7 @@ const struct hypervisor_ops hypervisor_sim_ops = {
     .tidy = sim_tidy,
     .resume = sim_no_repair,
     .discard = sim_no_repair,
+    .shutdown = sim_shutdown,
+    .suspend = sim_suspend,
     .autostart = sim_autostart,
 };

@@ -322,6 +322,8 @@ static const char *kind_name(enum hv_kind kind)
         [HV_TIDY] = "removing the definition",
         [HV_RESUME] = "letting the VM go on",
         [HV_DISCARD] = "removing the paused copy",
+        [HV_SHUTDOWN] = "asking the VM to shut down",
+        [HV_SUSPEND] = "saving the VM",
         [HV_STANDBY] = "going to sleep",
         [HV_WAKE] = "waking the host",
         [HV_ASK] = "asking the gate rules' hooks",
@@ -563,8 +565,8 @@ void jobs_submit(struct jobs *jobs, struct hv_job *job)
     job->vm = NULL;
     job->questions = NULL;
     uv_update_time(jobs->loop);
-    bool takes_long =
-        t->job.kind == HV_MIGRATE || t->job.kind == HV_STANDBY || t->job.kind == HV_WAKE;
+    bool takes_long = t->job.kind == HV_MIGRATE || t->job.kind == HV_SUSPEND ||
+                      t->job.kind == HV_STANDBY || t->job.kind == HV_WAKE;
     enum lane_id id = takes_long ? LANE_MIGRATE : LANE_QUERY;
     if (id == LANE_QUERY)
         t->deadline = loop_now(jobs) + jobs->conf.query_timeout;

@@ -165,6 +165,14 @@ static bool ask_host(struct world *w, size_t host, const Skein__SimRequest *r,
         if (read_uuid(r->postcopy, err) == 0)
             world_postcopy(w, host, r->postcopy, err);
         break;
+    case SKEIN__SIM_REQUEST__KIND_SHUTDOWN:
+        if (read_uuid(r->shutdown, err) == 0)
+            world_stop(w, host, r->shutdown, "shut down", err);
+        break;
+    case SKEIN__SIM_REQUEST__KIND_SUSPEND:
+        if (read_uuid(r->suspend, err) == 0)
+            world_stop(w, host, r->suspend, "saved", err);
+        break;
     case SKEIN__SIM_REQUEST__KIND_TIDY:
         if (read_uuid(r->tidy, err) == 0)
             world_tidy(w, host, r->tidy, err);

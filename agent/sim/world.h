@@ -104,6 +104,8 @@ int world_progress(const struct world *w, size_t host, const char *uuid, struct 
 /* Its guest goes on at the other end; what is left of its memory follows. */
 int world_postcopy(struct world *w, size_t host, const char *uuid, struct err *err);
 int world_abort(struct world *w, size_t host, const char *uuid, struct err *err);
+/* Its guests obey at once. reason: "shut down", "saved"; borrowed, for ever. */
+int world_stop(struct world *w, size_t host, const char *uuid, const char *reason, struct err *err);
 int world_tidy(struct world *w, size_t host, const char *uuid, struct err *err);
 
 /* ---- what happens to it ---- */

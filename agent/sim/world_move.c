@@ -560,6 +560,19 @@ int world_postcopy(struct world *w, size_t host, const char *uuid, struct err *e
     return 0;
 }
 
+int world_stop(struct world *w, size_t host, const char *uuid, const char *reason, struct err *err)
+{
+    struct domain *d = domain_find(w->hosts[host], uuid);
+    if (d == NULL)
+        return err_set(err, ERR_NOT_FOUND, "VM %s is not here", uuid);
+    if (d->state != SKEIN__VM_STATE__VM_RUNNING || d->job != NULL || !d->persistent)
+        return err_set(err, ERR_CONFLICT, "VM %s does not run here, or a migration of it does",
+                       uuid);
+    domain_set(w, d, SKEIN__VM_STATE__VM_STOPPED, reason);
+    moves_rates(w);
+    return 0;
+}
+
 int world_abort(struct world *w, size_t host, const char *uuid, struct err *err)
 {
     struct migration *m = leaving(w, host, uuid);

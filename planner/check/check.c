@@ -218,6 +218,28 @@ static void check_start(struct checker *c, const char *id, const json_t *a)
     c->to[v] = to;
 }
 
+/* A VM that cannot leave is stopped where it is: only a drain's own order says so. It goes on
+ * taking its room: nothing may rest on its being gone. */
+static void check_in_place(struct checker *c, const char *id, const json_t *a, const char *type)
+{
+    const char *name = text(a, "vm"), *uuid = json_string_value(json_object_get(a, "uuid"));
+    int v = world_vm(&c->w, name, uuid);
+    int from = world_host(&c->w, text(a, "from")), to = world_host(&c->w, text(a, "to"));
+    if (v < 0 || from < 0 || from != to || c->w.vms[v].at != from) {
+        find(c, id, "PLACE", "no such VM there: %s on %s", name, text(a, "from"));
+        return;
+    }
+    const char *state = c->w.hosts[from].state;
+    if (strcmp(text(c->w.vms[v].json, "state"), "running") != 0 || in_flight(c, v))
+        find(c, id, "MOVABLE", "%s does not run, or is being moved", name);
+    if (c->to[v] >= 0)
+        find(c, id, "PLACE", "%s moves in the same step", name);
+    if (strcmp(text(c->body, "class"), "drain") != 0 || state == NULL ||
+        strcmp(state, "draining") != 0 ||
+        strcmp(text(c->w.hosts[from].json, "drain_fallback"), type) != 0)
+        find(c, id, "ORDER", "no drain of %s orders that of a VM", c->w.hosts[from].name);
+}
+
 static bool is_empty(const struct checker *c, int host)
 {
     for (int v = 0; v < c->w.n_vms; v++)
@@ -254,6 +276,8 @@ static void check_action(struct checker *c, const json_t *a)
         check_migration(c, id, a);
     else if (strcmp(type, "start") == 0)
         check_start(c, id, a);
+    else if (strcmp(type, "shutdown") == 0 || strcmp(type, "suspend") == 0)
+        check_in_place(c, id, a, type);
     else if (strcmp(type, "standby") == 0 || strcmp(type, "wake") == 0)
         check_power(c, id, a, type[0] == 'w');
     else

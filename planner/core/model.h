@@ -115,6 +115,7 @@ struct model_host {
     const char *failure_domain; /* path with '/', or NULL: a domain of its own */
     struct model_tags tags;
     enum tri voter;
+    const char *drain_fallback; /* of VMs that cannot leave: "shutdown", "suspend", ...; or NULL */
 
     milli cores, used_cores;
     milli cpu_overcommit; /* a setting: 1000 where absent */

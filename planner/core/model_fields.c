@@ -226,6 +226,7 @@ static const struct field host_fields[] = {
     {"observed_at", FIELD_TIME, HOST(observed_at), NULL},
     {"incarnation", FIELD_FLOOR, HOST(incarnation), NULL},
     {"failure_domain", FIELD_STRING, HOST(failure_domain), NULL},
+    {"drain_fallback", FIELD_STRING, HOST(drain_fallback), NULL},
     {"tags", FIELD_CALL, 0, read_host_tags},
     {"voter", FIELD_BOOL, HOST(voter), NULL},
     {"cpu", FIELD_CALL, 0, read_cpu},

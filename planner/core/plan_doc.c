@@ -401,7 +401,8 @@ static int read_estimate(const struct reading *r, const json_t *o, struct planne
 static int read_names(const struct reading *r, const json_t *o, struct plan_action *a)
 {
     bool host_only = a->type == PLAN_STANDBY || a->type == PLAN_WAKE;
-    bool moves = a->type == PLAN_MIGRATE || a->type == PLAN_COPY_STORAGE;
+    bool moves = a->type == PLAN_MIGRATE || a->type == PLAN_COPY_STORAGE ||
+                 a->type == PLAN_SHUTDOWN || a->type == PLAN_SUSPEND;
     int rc = copy_text(r, o, "id", true, &a->id);
     if (rc == 0)
         rc = copy_text(r, o, "vm", !host_only, &a->vm);

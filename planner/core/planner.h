@@ -139,7 +139,8 @@ struct planner_alternative {
 #define PLANNER_ALTERNATIVES 6
 
 struct planner_action {
-    enum plan_action_type type; /* migrate, start; standby and wake have no VM, the host is `to` */
+    enum plan_action_type type; /* standby and wake have no VM, the host is `to`; a VM that is shut
+                                 * down or suspended stays: from is to */
     int vm, from, to;
     int step;
     bool over_hold, over_cooldown; /* the class goes over one that forbids the move */

@@ -504,6 +504,75 @@ static void ask_unplaceable(struct evaluation *e)
             hook_unplaceable(&e->hooks, &r->refusals[i]);
 }
 
+/* What may be otherwise in a moment is no reason to stop a VM; nor is what is not known. */
+static bool is_final(const struct planner_refusal *r)
+{
+    static const char *const passing[] = {
+        "IN_FLIGHT", "HOLD",           "COOLDOWN", "LIMIT",        "DEADLINE",
+        "NO_ORDER",  "VM_NOT_RUNNING", "NO_GAIN",  "SOURCE_STATE", "NOT_CANDIDATE"};
+    for (size_t i = 0; i < ARRAY_SIZE(passing); i++)
+        if (strcmp(r->code, passing[i]) == 0)
+            return false;
+    return strncmp(r->code, "UNKNOWN_", 8) != 0;
+}
+
+/* What its host's drain orders of a VM that finds no place; PLAN_MIGRATE: nothing. */
+static enum plan_action_type fallback_of(const struct evaluation *e,
+                                         const struct planner_refusal *r)
+{
+    if (strcmp(e->policy.class, "drain") != 0 || r->vm == MODEL_NONE || r->host != MODEL_NONE ||
+        !e->candidate[r->vm] || !is_final(r))
+        return PLAN_MIGRATE;
+    const struct model_vm *vm = &e->model->vms[r->vm];
+    const struct model_host *host = vm->host != MODEL_NONE ? &e->model->hosts[vm->host] : NULL;
+    if (host == NULL || vm->state != VM_RUNNING || host->state != HOST_DRAINING ||
+        host->drain_fallback == NULL)
+        return PLAN_MIGRATE;
+    return strcmp(host->drain_fallback, "shutdown") == 0  ? PLAN_SHUTDOWN
+           : strcmp(host->drain_fallback, "suspend") == 0 ? PLAN_SUSPEND
+                                                          : PLAN_MIGRATE;
+}
+
+static bool acts_on(const struct planner_result *r, int vm)
+{
+    for (int i = 0; i < r->n_actions; i++)
+        if (r->actions[i].vm == vm)
+            return true;
+    return false;
+}
+
+static int by_vm(const void *a, const void *b)
+{
+    const struct planner_action *x = a, *y = b;
+    return (x->vm > y->vm) - (x->vm < y->vm);
+}
+
+/* The drain's fallback, in a step of its own behind all moves: they may fail, and these need them
+ * not. Why the VM cannot move stays said among the refusals. */
+static void add_fallbacks(struct evaluation *e)
+{
+    struct planner_result *r = e->result;
+    int before = r->n_actions;
+    for (int i = 0; i < r->n_refusals; i++) {
+        enum plan_action_type type = fallback_of(e, &r->refusals[i]);
+        int vm = r->refusals[i].vm;
+        if (type == PLAN_MIGRATE || acts_on(r, vm))
+            continue;
+        r->actions = xrealloc(r->actions, (size_t)r->n_actions + 1, sizeof *r->actions);
+        struct planner_action *a = &r->actions[r->n_actions++];
+        int host = e->model->vms[vm].host;
+        *a = (struct planner_action){
+            .type = type, .vm = vm, .from = host, .to = host, .step = r->n_steps};
+        sandbox_text(a->reason, sizeof a->reason, "the drain's fallback: %.200s",
+                     r->refusals[i].why.message);
+        r->refusals[i].fallback = type == PLAN_SHUTDOWN ? "shutdown" : "suspend";
+    }
+    if (r->n_actions == before)
+        return;
+    qsort(&r->actions[before], (size_t)(r->n_actions - before), sizeof *r->actions, by_vm);
+    r->n_steps++;
+}
+
 /* More hosts than a third that say what cannot be: something measures wrongly, and then it is wise
  * to leave alone what works. Only what people wait for, or what protects them, goes on. */
 #define IMPLAUSIBLE_SHARE 3
@@ -550,6 +619,7 @@ static int evaluate(struct evaluation *e, struct err *err)
         return rc;
     finish_actions(e);
     ask_unplaceable(e);
+    add_fallbacks(e);
     json_t *figures = e->result->n_actions > 0 ? hook_verify(&e->hooks, e->result) : NULL;
     if (figures != NULL)
         api_note(e->api, "verify", figures);

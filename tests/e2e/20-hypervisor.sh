@@ -223,6 +223,16 @@ check "a migration there fails soon and the guest runs on" says '(result("migrat
     "migrate $WEB hv3 address=10.78.0.3 persistent=1 timeout=20000;wait;look $WEB"
 check "it counts on" beats_on "$web"
 
+# --- a VM stops where it is ------------------------------------------------------------------------------------------
+check "a VM is saved to disk" says 'result("suspend").code == "OK" and (result("look") | .state == "VM_STOPPED" and .reason == "saved")' \
+    hv1 "suspend $WEB;wait;look $WEB"
+check "one that does not run is not" says 'result("suspend").code == "CONFLICT" and result("shutdown").code == "CONFLICT"' \
+    hv1 "suspend $WEB;shutdown $WEB"
+virsh_on hv1 start "$web" >/dev/null
+check "it goes on from there" beats_on "$web"
+check "a guest is asked to shut down" says 'result("shutdown").code == "OK"' hv1 "shutdown $WEB"
+check "and does" wait_until 20 guest_is "$web" hv1 "shut off"
+
 # --- temperatures ----------------------------------------------------------------------------------------------------
 degrees() {
     lab heat hv1 "$@"

@@ -44,9 +44,10 @@ static struct {
     struct sensors *sensors;
 } d;
 
-static const char *const kinds[] = {
-    "observe",  "look", "look-remote", "precheck", "examine", "admit",  "baseline", "migrate",
-    "progress", "tune", "postcopy",    "abort",    "tidy",    "resume", "discard",  "autostart"};
+static const char *const kinds[] = {"observe",   "look",     "look-remote", "precheck", "examine",
+                                    "admit",     "baseline", "migrate",     "progress", "tune",
+                                    "postcopy",  "abort",    "tidy",        "resume",   "discard",
+                                    "autostart", "shutdown", "suspend"};
 
 static uint64_t now_ms(void)
 {

@@ -32,6 +32,10 @@ static inline json_t *test_action(const struct test_move *m, size_t index)
     char uuid[UUID_SIZE], id[32], vm[32];
     snprintf(id, sizeof id, "s%u-%zu", m->step + 1, index);
     snprintf(vm, sizeof vm, "vm%d", m->vm);
+    if (strcmp(m->from, m->to) == 0) /* it stays, and is stopped */
+        return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "id", id, "type", "shutdown", "vm",
+                         vm, "uuid", test_uuid(m->vm, uuid), "from", m->from, "to", m->to, "reason",
+                         "it cannot move");
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:b}, s:{s:i, s:i, s:i}}", "id",
                      id, "type", "migrate", "vm", vm, "uuid", test_uuid(m->vm, uuid), "from",
                      m->from, "to", m->to, "reason", "hot", "parameters", "mode", "precopy", "tls",

@@ -113,6 +113,34 @@ is stuck '[.body.refused[] | select(.vm != "web2" and .host == null) | .code] | 
 is stuck '.notes.verify | "\(.left) \(.moves)"' "1 1"
 is stuck '.health.errors' 0
 
+# What a drain orders of VMs that find no host is done behind all moves, and the checker lets only a drain do it.
+edit hot-host drained '(.hosts[] | select(.name == "hv1")) |= (.state = "draining" | .drain_fallback = "shutdown")'
+cat >"$tmp/w.lua" <<'LUA'
+local P = policy { name = "w", api = 1, goal = "drain", class = "drain" }
+function P.trigger(c) return true, "always" end
+function P.sources(c) return c:host("hv1") end
+function P.filter(c, vm, host)
+    if vm.name == "web2" then return reject("NO", "not there") end
+end
+return P
+LUA
+make stops "$tmp/w.lua" "$tmp/drained.snapshot"
+is stops '[.body.steps[-1].actions[] | "\(.type) \(.vm) \(.from) \(.to)"] | join(", ")' "shutdown web2 hv1 hv1"
+is stops '[.body.steps[:-1][].actions[] | select(.type != "migrate")] | length' 0
+is stops '[.body.refused[] | select(.vm == "web2" and .host == null) | .relax.fallback] | first' shutdown
+"$skein" plan verify --snapshot "$tmp/drained.snapshot" "$tmp/stops.json" >/dev/null || fail "stops: not verified"
+jq '.body.class = "optimise"' "$tmp/stops.json" >"$tmp/stops2.json"
+"$skein" plan verify --snapshot "$tmp/drained.snapshot" "$tmp/stops2.json" >"$tmp/verdict" 2>&1 && fail "stops: no drain, but verified"
+grep -q "no drain of hv1 orders" "$tmp/verdict" || fail "stops: $(cat "$tmp/verdict")"
+edit hot-host waits '(.hosts[] | select(.name == "hv1")) |= (.state = "draining" | .drain_fallback = "wait")'
+make waits "$tmp/w.lua" "$tmp/waits.snapshot"
+is waits '[.body.steps[].actions[] | select(.type != "migrate")] | length' 0
+edit hot-host unsure '(.hosts[] | select(.name == "hv1")) |= (.state = "draining" | .drain_fallback = "suspend") |
+    .vms |= map(if .name == "web2" then del(.memory_mib) else . end)'
+make unsure "$tmp/w.lua" "$tmp/unsure.snapshot"
+is unsure '[.body.refused[] | select(.vm == "web2" and .host == null) | .code] | first' UNKNOWN_VM_SIZE
+is unsure '[.body.steps[].actions[] | select(.type != "migrate")] | length' 0
+
 # A VM that moved several times today rests longer each time; six hours at most.
 edit hot-host tired '.taken_at as $now | .vms[0].last_move = ($now | fromdate - 5400 | todate) | .vms[0].moves_24h = 1'
 edit hot-host wearier '.taken_at as $now | .vms[0].last_move = ($now | fromdate - 5400 | todate) | .vms[0].moves_24h = 3'

@@ -580,6 +580,8 @@ static void carry_out(struct sim *s, struct sim_host *h, const struct hv_job *jo
     case HV_POSTCOPY: /* its plans do not allow it */
     case HV_EXAMINE:  /* people ask, not agents */
     case HV_MIGRATE:  /* orders */
+    case HV_SHUTDOWN: /* no plan of it asks for that */
+    case HV_SUSPEND:
     case HV_STANDBY:
     case HV_WAKE:
     case HV_ASK:  /* no hooks */

@@ -143,9 +143,12 @@ struct world {
     unsigned autostart_refused; /* so often at first */
     const char *becomes;        /* after a move: its card, of this kind; NULL: not said */
     const char *becomes_kind;   /* "def", "set" */
-    unsigned opened, closed;    /* calls to the firewall */
-    unsigned hooks_asked;       /* ... and to hooks, ... */
-    struct err hook_says;       /* ... which answer so */
+    const char *stops;       /* what a2 does to vm2 on hv1 instead of moving it; NULL: it moves */
+    bool guests_listen;      /* when they are asked to shut down, ... */
+    unsigned stops_asked;    /* ... so often */
+    unsigned opened, closed; /* calls to the firewall */
+    unsigned hooks_asked;    /* ... and to hooks, ... */
+    struct err hook_says;    /* ... which answer so */
     enum exec_state end_state[VMS];
     struct err last_reply;
     Skein__ActionState last_report;

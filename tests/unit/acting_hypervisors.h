@@ -279,6 +279,12 @@ static inline void hv_evaluate(struct world *w, struct host *h, const struct hv_
     case HV_CLOSE:
         w->closed++;
         break;
+    case HV_SHUTDOWN:
+    case HV_SUSPEND:
+        w->stops_asked++;
+        if (w->guests_listen)
+            w->doms[h->index][vm].state = SKEIN__VM_STATE__VM_STOPPED;
+        break;
     case HV_TUNE:
     case HV_POSTCOPY: /* these plans do not allow it */
     case HV_STANDBY:

@@ -140,6 +140,10 @@ static inline json_t *action_json(const struct world *w, int vm, const char *fro
 {
     char id[8];
     snprintf(id, sizeof id, "a%d", vm + 1);
+    if (w->stops != NULL && vm == 1)
+        return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:{s:i}}", "id", id, "type", w->stops,
+                         "vm", vm_names[vm], "uuid", w->uuids[vm], "from", from, "to", from,
+                         "reason", "it cannot move", "estimate", "ms", 2000);
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:{s:b}, s:{s:i}}", "id", id, "type",
                      "migrate", "vm", vm_names[vm], "uuid", w->uuids[vm], "from", from, "to", to,
                      "reason", "heat", "parameters", "auto_converge", 1, "estimate", "ms", 2000);

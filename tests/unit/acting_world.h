@@ -23,6 +23,12 @@ static inline void check_ends(struct world *w, const struct host *h)
         const struct dom *here = &w->doms[h->index][vm];
         bool runs_there = there->present && there->state == SKEIN__VM_STATE__VM_RUNNING;
         bool runs_here = here->present && here->state == SKEIN__VM_STATE__VM_RUNNING;
+        if (host_index(item.to) == h->index) { /* it was to be stopped where it is */
+            if (item.state == EXEC_DONE && runs_here)
+                WORLD_FAIL(w, "%s: said to be %s (%s)", item.vm, exec_state_name(item.state),
+                           item.evidence);
+            continue;
+        }
         bool told = item.state == EXEC_NEEDS_OPERATOR;
         if (w->excused[vm] && !told)
             WORLD_FAIL(w, "%s: needs an operator, and is %s (%s)", item.vm,
@@ -49,7 +55,7 @@ static inline void check_world(struct world *w)
             if (d->present && d->state != SKEIN__VM_STATE__VM_STOPPED)
                 used[i] += (int64_t)w->vm_mib;
         }
-        if (w->excused[vm])
+        if (w->excused[vm] || (vm == 1 && w->stops != NULL && running == 0))
             continue;
         if (running > 1)
             WORLD_FAIL(w, "%s runs %d times", vm_names[vm], running);

@@ -152,8 +152,9 @@ static void orders_are_checked(void **state)
     assert_err(ordered(&f, "drain", "hv1/../x"), &f.err, ERR_INVALID, "not a host's name");
     assert_err(ordered(&f, "drain", ""), &f.err, ERR_INVALID, "not a host's name");
     json_t *c = order("drain", "hv1");
-    json_object_set_new(c, "fallback", json_string("shutdown"));
-    assert_err(said(&f, "olga", TRUST_OPERATOR, c), &f.err, ERR_UNSUPPORTED, "wait and skip");
+    json_object_set_new(c, "fallback", json_string("kill"));
+    assert_err(said(&f, "olga", TRUST_OPERATOR, c), &f.err, ERR_UNSUPPORTED,
+               "wait, skip, shutdown and suspend");
     c = order("drain", "hv1");
     json_object_set_new(c, "concurrency", json_integer(-1));
     assert_err(said(&f, "olga", TRUST_OPERATOR, c), &f.err, ERR_INVALID, "concurrency");
@@ -464,6 +465,35 @@ static void a_bulletin_is_believed_as_far_as_people_signed_it(void **state)
     skein__bulletin__free_unpacked(b, NULL);
 }
 
+/* A VM is stopped where its host's drain orders just that, and as long as it does. */
+static void only_its_drain_lets_a_vm_be_stopped(void **state)
+{
+    (void)state;
+    WITH_STATE;
+    static const struct test_move stay[] = {{0, 1, "hv1", "hv1"}};
+    size_t len;
+    _cleanup_(freep) char *text = test_body(ADMIN_DRAIN_POLICY, "drain", 1, NULL, stay, 1, &len);
+    _cleanup_(plan_body_freep) struct plan_body *body = NULL;
+    assert_ok(plan_body_parse((uint8_t *)text, len, &body, &f.err), &f.err);
+    const struct plan_move *m = &body->moves[0];
+    assert_int_equal(m->type, PLAN_SHUTDOWN);
+    const char *orders[] = {NULL, "wait", "suspend", "shutdown"};
+    for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
+        json_t *c = order("drain", "hv1");
+        if (orders[i] != NULL)
+            json_object_set_new(c, "fallback", json_string(orders[i]));
+        assert_ok(said(&f, "olga", TRUST_OPERATOR, c), &f.err);
+        int rc = admin_check_move(admin(&f), body, m, 0, f.now, &f.err);
+        if (i + 1 < ARRAY_SIZE(orders))
+            assert_err(rc, &f.err, ERR_CANCELLED, "no drain of hv1 orders");
+        else
+            assert_ok(rc, &f.err);
+    }
+    assert_ok(ordered(&f, "restore", "hv1"), &f.err);
+    assert_err(admin_check_move(admin(&f), body, m, 0, f.now, &f.err), &f.err, ERR_CANCELLED,
+               "no drain of hv1 orders");
+}
+
 /* It learns of its own host alone: of another's drain it cannot say that there is none. */
 static void a_destination_does_not_judge_what_it_cannot_know(void **state)
 {
@@ -517,6 +547,7 @@ int main(void)
         cmocka_unit_test(a_fast_clock_outruns_no_hold),
         cmocka_unit_test(a_hold_ends),
         cmocka_unit_test(a_bulletin_is_believed_as_far_as_people_signed_it),
+        cmocka_unit_test(only_its_drain_lets_a_vm_be_stopped),
         cmocka_unit_test(a_destination_does_not_judge_what_it_cannot_know),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

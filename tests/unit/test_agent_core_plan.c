@@ -67,7 +67,8 @@ static void expect_refusal(const char *piece, const char *with, enum err_code co
 static void bad_bodies_are_refused_by_place(void **state)
 {
     (void)state;
-    expect_refusal("\"migrate\"", "\"shutdown\"", ERR_UNSUPPORTED, "steps[0].actions[0].type");
+    expect_refusal("\"migrate\"", "\"resume\"", ERR_UNSUPPORTED, "steps[0].actions[0].type");
+    expect_refusal("\"migrate\"", "\"shutdown\"", ERR_INVALID, "the VM is to stay");
     expect_refusal("\"precopy\"", "\"teleport\"", ERR_UNSUPPORTED, "parameters.mode");
     expect_refusal("\"precopy\"", "\"postcopy\",\"parallel\":4", ERR_UNSUPPORTED, "multifd");
     expect_refusal("\"mode\":", "\"copy_storage\":\"some\",\"mode\":", ERR_INVALID, "copy_storage");

@@ -80,7 +80,7 @@ static void test_drain_says_first_what_stays(void **unused _unused_)
     expect_error("drain --dry-run --domain dc1/r2", 1, "no host is in the failure domain");
     expect_error("drain --dry-run --domain dc1/r1 hv1", 2, "wants hosts, or --domain");
     expect_error("drain --dry-run", 2, "wants hosts, or --domain");
-    expect_error("drain --dry-run --fallback shutdown hv1", 2, "only wait and skip");
+    expect_error("drain --dry-run --fallback kill hv1", 2, "wait, skip, shutdown or suspend");
     expect_error("drain --dry-run --concurrency 0 hv1", 2, "--concurrency \"0\"");
     expect_error("drain hv1", 2, "--key (or SKEIN_KEY) is missing");
 }

@@ -244,6 +244,22 @@ static void unknown_hosts_are_told(void **state)
     hypervisor_close(hv);
 }
 
+/* A VM stops where it is: asked, or saved; one that does not run cannot. */
+static void stopped(void **state)
+{
+    struct fixture *f = *state;
+    Skein__VmDetail *vm = a_guest(f);
+    struct hv_result r = call(f, 0, HV_SUSPEND, vm->uuid, "");
+    assert_ok(-(int)r.err.code, &r.err);
+    r = call(f, 0, HV_LOOK, vm->uuid, "");
+    assert_int_equal(r.seen.state, SKEIN__VM_STATE__VM_STOPPED);
+    assert_string_equal(r.seen.reason, "saved");
+    assert_true(r.seen.persistent);
+    r = call(f, 0, HV_SHUTDOWN, vm->uuid, "");
+    assert_err(-(int)r.err.code, &r.err, ERR_CONFLICT, "does not run here");
+    skein__vm_detail__free_unpacked(vm, NULL);
+}
+
 struct mover {
     struct fixture *f;
     const char *uuid, *to;
@@ -480,6 +496,7 @@ int main(void)
         TEST(its_clock_is_told_and_can_be_hastened),
         TEST(unknown_hosts_are_told),
         TEST(moved),
+        TEST(stopped),
         TEST(aborted_while_it_runs),
         TEST(hanging_hosts_answer_when_they_wake),
         TEST(dark_hosts_refuse),

@@ -285,6 +285,40 @@ static void classes_go_over_holds_only(void **state)
     }
 }
 
+/* c cannot leave h2, which drains: what the drain orders of it is done, and nothing else. */
+static void only_a_drain_stops_vms(void **state)
+{
+    (void)state;
+
+    static const struct {
+        const char *class, *state, *fallback, *vm, *host, *code;
+    } cases[] = {{"drain", "draining", "shutdown", "c", "h2", NULL},
+                 {"optimise", "draining", "shutdown", "c", "h2", "ORDER"},
+                 {"drain", "up", "shutdown", "c", "h2", "ORDER"},
+                 {"drain", "draining", "suspend", "c", "h2", "ORDER"},
+                 {"drain", "draining", "wait", "c", "h2", "ORDER"},
+                 {"drain", "draining", "shutdown", "c", "h3", "PLACE"},
+                 {"drain", "draining", "shutdown", "z", "h2", "PLACE"}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        _cleanup_json_ json_t *snapshot = parse(SNAPSHOT), *body = parse(BODY);
+        _cleanup_(freep) char *step = xasprintf(
+            "[{\"actions\":[{\"id\":\"x\",\"type\":\"shutdown\",\"vm\":\"%s\",\"uuid\":\"u%s\","
+            "\"from\":\"%s\",\"to\":\"%s\"}]}]",
+            cases[i].vm, cases[i].vm, cases[i].host, cases[i].host);
+        json_t *host = json_array_get(json_object_get(snapshot, "hosts"), 1);
+        json_object_set_new(host, "state", json_string(cases[i].state));
+        json_object_set_new(host, "drain_fallback", json_string(cases[i].fallback));
+        json_object_set_new(body, "class", json_string(cases[i].class));
+        set(body, "steps", step);
+        bind(snapshot, body);
+        _cleanup_(check_report_freep) struct check_report *r = judge(snapshot, body);
+        assert_int_equal(r->ok, cases[i].code == NULL);
+        if (cases[i].code != NULL)
+            assert_true(has_code(r, cases[i].code));
+    }
+}
+
 static void disks_are_copied_where_there_is_room(void **state)
 {
     (void)state;
@@ -357,6 +391,7 @@ int main(void)
         cmocka_unit_test(each_mutant_is_told_apart),
         cmocka_unit_test(order_matters),
         cmocka_unit_test(classes_go_over_holds_only),
+        cmocka_unit_test(only_a_drain_stops_vms),
         cmocka_unit_test(disks_are_copied_where_there_is_room),
         cmocka_unit_test(a_group_counts_as_one),
         cmocka_unit_test(a_loss_that_was_survivable_must_stay_so),
