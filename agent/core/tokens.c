@@ -61,6 +61,15 @@ static bool role_ok(const char *role)
     return strcmp(role, "host") == 0 || strcmp(role, "agent") == 0;
 }
 
+/* What cannot stand in a certificate must not be signed: the token would be spent for nothing. */
+static bool fits(const char *text, bool dns)
+{
+    static const char names[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    static const char addresses[] = "0123456789abcdefABCDEF.:";
+    size_t n = strlen(text);
+    return n > 0 && n <= (dns ? 253 : 45) && strspn(text, dns ? names : addresses) == n;
+}
+
 int tokens_names(const json_t *command, const char *key, const char *ret[TOKENS_NAMES_MAX],
                  size_t *ret_n, struct err *err)
 {
@@ -74,6 +83,9 @@ int tokens_names(const json_t *command, const char *key, const char *ret[TOKENS_
     {
         if (!json_is_string(item))
             return err_set(err, ERR_INVALID, "command: %s[%zu] is not a text", key, i);
+        if (!fits(json_string_value(item), strcmp(key, "dns") == 0))
+            return err_set(err, ERR_INVALID, "command: %s[%zu] \"%.60s\" is none", key, i,
+                           json_string_value(item));
         ret[(*ret_n)++] = json_string_value(item);
     }
     return 0;

@@ -87,9 +87,10 @@ check "whose guest is at home" wait_until 10 guest_is stray hv4
 check "it commands no other libvirtd any more" fails virsh_to hv4 hv1
 check "nor is it commanded" fails virsh_to hv1 hv4
 check "the others command each other" virsh_to hv1 hv2
+# Once in the root's name, and once in that of issuers below it.
 check "every host's libvirt and QEMU have the list" eval 'for h in hv1 hv2 hv3; do
     for file in CA/cacrl.pem qemu/ca-crl.pem; do
-        [ "$(grep -c BEGIN "$STATE/hosts/$h/etc/pki/$file")" = 1 ] || exit 1
+        [ "$(grep -c BEGIN "$STATE/hosts/$h/etc/pki/$file")" = 2 ] || exit 1
     done
 done'
 # shellcheck disable=SC2046

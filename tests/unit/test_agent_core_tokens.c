@@ -25,8 +25,8 @@ static struct made made_of(char digit)
 static json_t *creation(const struct made *m, const char *host)
 {
     return json_pack("{s:s, s:s, s:s, s:s, s:[s], s:[s], s:s}", "type", "token-create", "hash",
-                     m->hash, "host", host, "role", "agent", "dns", host, "addresses", "10.0.0.4",
-                     "reason", "new rack");
+                     m->hash, "host", host, "role", "agent", "dns", "hv9.lab", "addresses",
+                     "10.0.0.4", "reason", "new rack");
 }
 
 static json_t *changed(const struct made *m, const char *key, json_t *value)
@@ -150,6 +150,10 @@ static void what_is_malformed_is_refused(void **state _unused_)
     refused(&w, TRUST_ADMIN, changed(&m, "dns", many), ERR_INVALID, "dns");
     refused(&w, TRUST_ADMIN, changed(&m, "addresses", json_pack("[i]", 1)), ERR_INVALID,
             "addresses[0]");
+    refused(&w, TRUST_ADMIN, changed(&m, "addresses", json_pack("[s]", "hv9.lab")), ERR_INVALID,
+            "addresses[0] \"hv9.lab\"");
+    refused(&w, TRUST_ADMIN, changed(&m, "dns", json_pack("[s, s]", "hv9", "a b")), ERR_INVALID,
+            "dns[1] \"a b\"");
     refused(&w, TRUST_ADMIN, taking_back("xyz"), ERR_INVALID, "not a token");
     refused(&w, TRUST_ADMIN, json_pack("{s:s, s:s}", "type", "token-use", "proof", m.proof),
             ERR_UNSUPPORTED, "");
