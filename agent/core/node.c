@@ -499,6 +499,16 @@ static Skein__Frame *take_own(const struct node *node, struct effects *out, size
     return NULL;
 }
 
+json_t *node_week(const struct node *node, int64_t *seen)
+{
+    return view_week(node->view, seen);
+}
+
+void node_week_take(struct node *node, const json_t *week)
+{
+    view_week_take(node->view, week);
+}
+
 void node_step(struct node *node, const struct event *event, struct moment now, struct effects *out)
 {
     struct step s = {

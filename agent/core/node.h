@@ -5,6 +5,8 @@
 #ifndef SKEIN_AGENT_CORE_NODE_H
 #define SKEIN_AGENT_CORE_NODE_H
 
+#include <jansson.h>
+
 #include "agent/core/step.h"
 
 struct node; /* opaque */
@@ -27,6 +29,10 @@ msec node_deadline(const struct node *node, msec now);
 /* Borrowed, until the next step. */
 const struct state *node_state(const struct node *node);
 const char *node_planner(const struct node *node); /* "" when none is known */
+
+/* What this life has learned of the fleet's week, and what the one before had: see view_week(). */
+json_t *node_week(const struct node *node, int64_t *seen);
+void node_week_take(struct node *node, const json_t *week);
 
 /* This node in numbers: metrics.h; the caller frees it. */
 char *node_metrics(struct node *node, struct moment now);

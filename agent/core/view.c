@@ -352,6 +352,19 @@ json_t *view_history(const struct view *view, struct moment now)
     return all;
 }
 
+json_t *view_week(const struct view *view, int64_t *seen)
+{
+    if (view->profile.slot == *seen)
+        return NULL;
+    *seen = view->profile.slot;
+    return profile_json(&view->profile);
+}
+
+void view_week_take(struct view *view, const json_t *week)
+{
+    profile_take(&view->profile, week);
+}
+
 void view_member(struct view *view, const char *host, const struct view_member *member)
 {
     struct entry *e = entry_get(view, host);

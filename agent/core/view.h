@@ -66,6 +66,12 @@ bool view_prefers(const Skein__VmDetail *a, const struct view_host *a_host,
 /* What was measured of hosts and VMs before: the snapshot's `history`, a new reference. */
 json_t *view_history(const struct view *view, struct moment now);
 
+/* The fleet's week as it is known (planner/core/profile.h), where that has changed since *seen was
+ * set here (0: ever): a new reference, or NULL. And what an earlier life knew, before anything else
+ * is heard; NULL is fine. */
+json_t *view_week(const struct view *view, int64_t *seen);
+void view_week_take(struct view *view, const json_t *week);
+
 /* Does it live, as far as is known? Requests to it are worth while. */
 bool view_reachable(const struct view_host *host);
 

@@ -32,6 +32,8 @@
 #include "agent/io/store.h"
 #include "agent/io/trim.h"
 #include "agent/io/trust.h"
+#include "agent/io/week.h"
+#include "proto/canon.h"
 #include "proto/codec.h"
 #include "proto/log.h"
 #include "proto/util.h"
@@ -100,9 +102,13 @@ static void tick(uv_timer_t *timer)
         agent_audit_tick(a->audit, agent_now(a));
 }
 
-static void trim(uv_timer_t *timer)
+/* Memory is given back; what was learned of the fleet's week is kept. */
+static void tidy(uv_timer_t *timer)
 {
     struct agent *a = timer->data;
+    _cleanup_json_ json_t *week = node_week(a->node, &a->week_seen);
+    if (week != NULL)
+        week_write(a->config->state_dir, week);
     if (!a->trimmed)
         trim_memory();
     else
@@ -261,6 +267,9 @@ static int open_node(struct agent *a, struct err *err)
     if (rc >= 0)
         rc = node_new(a->node_conf, seed, (const Skein__JournalRecord *const *)journal.items,
                       journal.n, &a->node, err);
+    _cleanup_json_ json_t *week = rc < 0 ? NULL : week_read(a->config->state_dir);
+    if (week != NULL)
+        node_week_take(a->node, week);
     for (size_t i = 0; i < journal.n; i++)
         skein__journal_record__free_unpacked(journal.items[i], NULL);
     free(journal.items);
@@ -406,7 +415,7 @@ static int open_all(struct agent *a, struct err *err)
     uv_timer_start(&a->tick, tick, 0, 0);
     uv_timer_init(&a->loop, &a->trim);
     a->trim.data = a;
-    uv_timer_start(&a->trim, trim, TRIM_AFTER_MS, TRIM_EVERY_MS);
+    uv_timer_start(&a->trim, tidy, TRIM_AFTER_MS, TRIM_EVERY_MS);
     watch_signal(a, &a->on_term, SIGTERM);
     watch_signal(a, &a->on_int, SIGINT);
     watch_signal(a, &a->on_hup, SIGHUP);

@@ -42,8 +42,9 @@ struct agent {
     msec refused_at;  /* mono: when a stranger was last logged */
     unsigned refused; /* not logged since */
     bool leaving, stopping, trimmed;
-    bool abandons;    /* a migration's call goes on in libvirt while this process ends */
-    struct err fatal; /* why it cannot go on; ERR_OK: it was told to stop */
+    int64_t week_seen; /* of node_week() */
+    bool abandons;     /* a migration's call goes on in libvirt while this process ends */
+    struct err fatal;  /* why it cannot go on; ERR_OK: it was told to stop */
 };
 
 struct moment agent_now(const struct agent *a);

@@ -236,6 +236,19 @@ static void the_fleets_load_is_learned(void **state)
     assert_true(off > 1 && off < 1.5);
     assert_true(json_is_null(json_array_get(list, first + 5)));
     json_decref(all);
+    /* it outlives the agent, and is told once for each half-hour */
+    int64_t seen = 0;
+    json_t *known = view_week(v, &seen);
+    assert_non_null(known);
+    assert_null(view_week(v, &seen));
+    struct view *next = view_new();
+    view_week_take(next, known);
+    view_week_take(next, NULL);
+    list = week(next, t, &all);
+    assert_int_equal(json_number_value(json_array_get(list, first + 3)), 4);
+    json_decref(all);
+    json_decref(known);
+    view_free(next);
     view_free(v);
 }
 
