@@ -185,6 +185,9 @@ void move_reserved(struct exec *e, struct action *a, struct step *s, const Skein
 void move_abort(struct action *a, struct step *s);
 void move_tidy(struct action *a, struct step *s);
 void move_adopt(struct action *a, struct step *s);
+/* Asks the gate rules' hooks, by this host itself: the planner may lie. a->job is the question;
+ * false: there is none to ask. */
+bool move_ask_hooks(const struct exec *e, struct action *a, struct step *s);
 
 /* exec_power.c: standby and wake, from the confirmed permit on. */
 int power_check(const struct exec *e, const struct step *s, const struct plan_move *move,

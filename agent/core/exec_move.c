@@ -94,8 +94,7 @@ static const Skein__VmDetail *own_detail(const struct exec *e, const struct acti
     return NULL;
 }
 
-/* The gate rules' hooks, by this host itself: the planner may lie. False: there is none to ask. */
-static bool ask_hooks(const struct exec *e, struct action *a, struct step *s)
+bool move_ask_hooks(const struct exec *e, struct action *a, struct step *s)
 {
     struct err err;
     _cleanup_(plan_body_freep) struct plan_body *body = NULL;
@@ -129,7 +128,7 @@ static bool prechecked(struct exec *e, struct action *a, struct step *s, const s
 {
     bool first = !a->hooks_asked;
     a->hooks_asked = true;
-    if (err->code == ERR_OK && first && ask_hooks(e, a, s))
+    if (err->code == ERR_OK && first && move_ask_hooks(e, a, s))
         return false;
     if (err->code == ERR_OK) {
         action_goto(a, s, EXEC_RESERVE, "it may leave");

@@ -72,10 +72,23 @@ static void looked(struct exec *e, struct action *a, struct step *s, const struc
     else if (!seen->persistent)
         err_set(&err, ERR_CONFLICT, "%s has no definition here: nothing would be left of it",
                 a->record->vm);
+    bool first = !a->hooks_asked;
+    a->hooks_asked = true;
     if (err.code != ERR_OK)
         action_undone(a, s, &err);
-    else
+    else if (!first || !move_ask_hooks(e, a, s)) /* what they say comes before another look */
         begin(e, a, s);
+}
+
+/* What the hooks say. No is no; no answer is not yet: a new permit may try again. */
+static void asked(struct exec *e, struct action *a, struct step *s, const struct err *err)
+{
+    if (err->code == ERR_OK)
+        a->retry_mono = s->now.mono; /* the next tick looks again */
+    else if (err->code == ERR_DENIED)
+        action_undone(a, s, err);
+    else
+        action_forget(e, s, a, err);
 }
 
 static void settle(struct action *a, struct step *s, const char *why)
@@ -152,7 +165,9 @@ bool vm_hv(struct exec *e, struct action *a, struct step *s, const struct hv_res
     }
     if (a->job != 0 && a->job == result->job) { /* LOOK, before the order */
         a->job = 0;
-        if (a->state == EXEC_LOOK && well)
+        if (a->state == EXEC_LOOK && result->kind == HV_ASK)
+            asked(e, a, s, &result->err);
+        else if (a->state == EXEC_LOOK && well)
             looked(e, a, s, &result->seen);
         else
             a->retry_mono = s->now.mono + EXEC_RETRY;

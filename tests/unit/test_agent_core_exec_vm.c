@@ -135,6 +135,31 @@ static void without_an_order_nothing_is_stopped(void **state)
     }
 }
 
+/* The source asks the hooks itself, as before a move. */
+static void hooks_are_asked(void **state)
+{
+    (void)state;
+
+    static const enum err_code says[] = {ERR_OK, ERR_DENIED, ERR_UNAVAILABLE};
+
+    for (size_t i = 0; i < ARRAY_SIZE(says); i++) {
+        struct attempt t;
+        struct err err = {0};
+        _cleanup_json_ json_t *list = json_loads("[{\"name\":\"asks\",\"hook\":\"ask\"}]", 0, NULL);
+        stop_init(&t, "shutdown", "shutdown");
+        t.w.guests_listen = true;
+        assert_ok(gate_rules_read(list, &fake_rules, &err), &err);
+        if (says[i] != ERR_OK)
+            err_set(&t.w.hook_says, says[i], "its hook does not say yes");
+        start(&t);
+        run(&t.w, 20000);
+        assert_int_equal(t.w.hooks_asked, 1);
+        assert_int_equal(t.w.stops_asked, says[i] == ERR_OK);
+        assert_int_equal(exec_count(t.w.hosts[0].exec), says[i] != ERR_UNAVAILABLE);
+        attempt_done(&t);
+    }
+}
+
 /* Somebody was faster. */
 static void what_does_not_run_is_skipped(void **state)
 {
@@ -179,6 +204,7 @@ int main(void)
         cmocka_unit_test(a_vm_that_does_not_listen_runs_on),
         cmocka_unit_test(a_restart_does_not_ask_twice),
         cmocka_unit_test(without_an_order_nothing_is_stopped),
+        cmocka_unit_test(hooks_are_asked),
         cmocka_unit_test(what_does_not_run_is_skipped),
         cmocka_unit_test(bodies_name_one_host),
     };
