@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "agent/core/exec_action.h"
+#include "agent/core/state.h"
 
 #define LOOK_EVERY 1000
 
@@ -56,6 +57,19 @@ static void begin(struct exec *e, struct action *a, struct step *s)
     a->next_round_mono = s->now.mono + LOOK_EVERY;
 }
 
+/* Since the voters confirmed, people may have frozen all, and time has passed. */
+static void begin_if_allowed(struct exec *e, struct action *a, struct step *s)
+{
+    struct err err;
+    const Skein__Freeze *freeze = admin_freeze(state_admin(e->state), s->now.wall);
+    if (freeze != NULL) {
+        err_set(&err, ERR_CANCELLED, "frozen by %s", freeze->vote->person);
+        action_forget(e, s, a, &err);
+    } else if (s->now.mono < a->start_by_mono) {
+        begin(e, a, s);
+    } /* else too late: the next tick forgets it */
+}
+
 /* Before the order. */
 static void looked(struct exec *e, struct action *a, struct step *s, const struct hv_seen *seen)
 {
@@ -77,7 +91,7 @@ static void looked(struct exec *e, struct action *a, struct step *s, const struc
     if (err.code != ERR_OK)
         action_undone(a, s, &err);
     else if (!first || !move_ask_hooks(e, a, s)) /* what they say comes before another look */
-        begin(e, a, s);
+        begin_if_allowed(e, a, s);
 }
 
 /* What the hooks say. No is no; no answer is not yet: a new permit may try again. */
@@ -120,7 +134,7 @@ static void seen_after(struct action *a, struct step *s, const struct hv_seen *s
         action_done(a, s, "");
     } else if (a->state == EXEC_SETTLE && !seen->present) {
         action_needs_operator(a, s, "the VM is not here any more, and nobody was to move it");
-    } else if (a->state == EXEC_SETTLE && !seen->job) {
+    } else if (a->state == EXEC_SETTLE && over && !seen->job) {
         runs_on(a, s);
     } else if (a->state == EXEC_RUNNING && over && !a->migrating) {
         settle(a, s, a->outcome.code != ERR_OK ? a->outcome.msg : "its time is over");

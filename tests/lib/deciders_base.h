@@ -64,6 +64,7 @@ struct world {
     struct journal *journals;
     size_t n_journals, cap_journals;
     int vm_at[VMS], vm_moves_to[VMS]; /* -1: it does not move */
+    bool stopped[VMS];                /* by an action of a plan */
     bool undefined[VMS];              /* it runs where it is, without a definition */
     bool host_up[HOSTS];
     msec host_back[HOSTS];

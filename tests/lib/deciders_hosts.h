@@ -150,10 +150,12 @@ static void hear_look(struct world *w, const struct message *m, const Skein__Loo
     Skein__VmSeen seen = SKEIN__VM_SEEN__INIT;
     struct message back = {.kind = M_REPLY, .voter = m->voter, .host = m->host, .to_voter = true};
     int vm = vm_index(look->uuid);
-    bool arriving = w->vm_moves_to[vm] == m->host;
+    bool arriving = w->vm_moves_to[vm] == m->host && w->vm_at[vm] != m->host;
     seen.has_present = seen.has_state = seen.has_persistent = seen.has_job = 1;
     seen.present = w->vm_at[vm] == m->host || arriving;
-    seen.state = arriving ? SKEIN__VM_STATE__VM_INCOMING : SKEIN__VM_STATE__VM_RUNNING;
+    seen.state = arriving         ? SKEIN__VM_STATE__VM_INCOMING
+                 : w->stopped[vm] ? SKEIN__VM_STATE__VM_STOPPED
+                                  : SKEIN__VM_STATE__VM_RUNNING;
     seen.persistent = w->vm_at[vm] == m->host && !w->undefined[vm];
     seen.job = seen.present && w->vm_moves_to[vm] >= 0;
     reply.has_id = 1;
@@ -219,6 +221,8 @@ static void tick_sources(struct world *w)
             w->vm_moves_to[j->vm] = -1;
             if (j->succeeds)
                 w->vm_at[j->vm] = j->to;
+            if (j->succeeds && j->to == j->source) /* it was to be stopped there */
+                w->stopped[j->vm] = true;
         }
         if (j->ended && !j->reported && !j->forgotten && w->host_up[j->source])
             send_report(w, j);
@@ -249,7 +253,7 @@ static void show_host(struct world *w, int h)
         d->uuid = (char *)test_uuid(i, uuids[i]);
         d->name = names[i];
         d->has_state = d->has_persistent = 1;
-        d->state = SKEIN__VM_STATE__VM_RUNNING;
+        d->state = w->stopped[i] ? SKEIN__VM_STATE__VM_STOPPED : SKEIN__VM_STATE__VM_RUNNING;
         d->persistent = !w->undefined[i];
         list[detail.n_vms++] = d;
     }

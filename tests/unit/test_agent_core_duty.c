@@ -686,6 +686,37 @@ static void order(struct world *w, const char *verb, const char *host)
     say(w, "olga", TRUST_OPERATOR, json_pack("{s:s, s:[s]}", "type", verb, "hosts", host));
 }
 
+/* Permits, reports, and what is seen of it where its source has forgotten: as of a move. */
+static void a_vm_that_cannot_move_is_stopped(void **state)
+{
+    (void)state;
+    static const struct test_move stay[] = {{0, 0, "hv1", "hv1"}};
+    for (int forgets = 0; forgets < 2; forgets++) {
+        WITH_WORLD(41);
+        say(&w, "olga", TRUST_OPERATOR,
+            json_pack("{s:s, s:[s], s:s}", "type", "drain", "hosts", "hv1", "fallback",
+                      "shutdown"));
+        want(&w, 1, stay, 1);
+        run_until(&w, S(PENDING_APPROVAL), 10000);
+        approve(&w);
+        run_until(&w, S(ONGOING), 2000);
+        w.n_wanted = 0;
+        for (msec end = w.now + MINUTE; w.now < end && w.starts == 0;)
+            world_tick(&w);
+        assert_int_equal(w.starts, 1);
+        for (msec end = w.now + 10000;
+             w.now < end && plan_item_state(first_item(&w)) != A(RUNNING);)
+            world_tick(&w);
+        w.journals[0].forgotten = forgets != 0;
+        run_until(&w, S(SUCCEEDED), MINUTE);
+        assert_true(w.stopped[0] && w.vm_at[0] == 0);
+        const char *evidence = first_item(&w)->report->evidence;
+        assert_int_equal(evidence != NULL && strstr(evidence, "seen shut off on hv1") != NULL,
+                         forgets);
+        assert_string_equal(newest(&w)->reason, "1 of 1 actions done");
+    }
+}
+
 static void an_emptied_planner_hands_over(void **state)
 {
     (void)state;
@@ -765,6 +796,7 @@ int main(void)
         cmocka_unit_test(strangers_reports_are_refused),
         cmocka_unit_test(progress_is_kept_while_it_runs),
         cmocka_unit_test(the_leader_changes_at_every_point),
+        cmocka_unit_test(a_vm_that_cannot_move_is_stopped),
         cmocka_unit_test(an_emptied_planner_hands_over),
         cmocka_unit_test(nobody_is_asked_to_plan_who_is_away_or_emptied),
     };

@@ -48,6 +48,39 @@ static void definition_is_understood(void **state)
     needs_done(&n);
 }
 
+/* Bytes changed, from a fixed seed: no crash, no leak. */
+static void spoilt_xml_is_survived(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    _cleanup_(freep) char *text = NULL;
+    size_t len, understood = 0;
+    uint64_t seed = 20261130;
+    assert_ok(file_read(SKEIN_SOURCE_DIR "/tests/unit/libvirt/domain-needs.xml", 1 << 20, &text,
+                        &len, &err),
+              &err);
+    for (int round = 0; round < 3000; round++) {
+        _cleanup_(freep) char *copy = xstrdup(text);
+        for (int k = 0; k <= round % 3; k++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            copy[(seed >> 33) % len] = (char)(1 + (seed >> 20) % 255);
+        }
+        struct vm_needs n;
+        struct baseline b = {0};
+        if (needs_xml_parse(copy, &n, &err) == 0) {
+            struct hv_findings f = {0};
+            struct host_facts here = {0}, there = {0};
+            needs_check_here(&n, &here, &f);
+            needs_check_there(&n, &here, "hv2", &there, &f);
+            needs_done(&n);
+            understood++;
+        }
+        baseline_xml_read(copy, &b, &err);
+        baseline_done(&b);
+    }
+    assert_true(understood > 100);
+}
+
 static void lists_of_processors(void **state)
 {
     (void)state;
@@ -320,6 +353,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(definition_is_understood),
+        cmocka_unit_test(spoilt_xml_is_survived),
         cmocka_unit_test(lists_of_processors),
         cmocka_unit_test(nothing_is_wanting_on_a_good_host),
         cmocka_unit_test(each_want_is_found_alone),
