@@ -55,6 +55,24 @@ check "her revocation is everywhere" wait_until 20 same crl.pem
 check "a revoked person approves nothing" fails skein_on hv3 plan approve "$plan" --yes $(as carla)
 check "the guest has not moved" guest_is prey hv2
 
+# ---- hv4 becomes a member anew, by a token: what an issuer below the root makes is good for real libvirt and QEMU
+"$SKEIN" cert issuer --directory "$STATE/pki" --host hv1 --out "$STATE/hosts/hv1/etc/pki/skein" >/dev/null
+{ cat "$WORK/agent.extra" && echo 'issuer = { listen = "0.0.0.0:7444"; };'; } >"$WORK/issuer.extra"
+lab agent stop hv1 hv4
+lab agent start hv1 --agent-config "$WORK/issuer.extra"
+token_for() { # shellcheck disable=SC2046
+    skein_on hv1 token create --host "$1" --dns "$1,$1-mig" $(as admin) >"$WORK/token"
+}
+check "a token is given" wait_until 20 token_for hv4
+lab exec hv4 rm -r /etc/pki/CA /etc/pki/libvirt /etc/pki/qemu /etc/pki/skein
+check "hv4 joins by it" lab exec hv4 skein join "$(cat "$WORK/token")" --from hv1:7444 --host hv4
+lab kill hv4 libvirtd
+lab start hv4 libvirtd
+lab agent start hv4 --agent-config "$WORK/agent.extra"
+check "libvirt's own check has no complaint" lab exec hv4 virt-pki-validate
+linked() { lab logs "$1" agent | has "linked to hv4"; }
+check "and it is in the mesh" wait_until 20 linked hv2
+
 # ---- a revoked host: what its libvirt may still do
 virsh_to() { lab exec "$1" timeout 5 virsh -q -c "qemu+tls://$2/system" list; } # FROM TO
 check "its libvirtd may command another's" wait_until 10 virsh_to hv4 hv1
@@ -67,8 +85,9 @@ arrives() { virsh_on hv1 list --all --name | has -x stray; }
 check "a guest is on its way from there" wait_until 10 arrives
 started=$SECONDS
 for use in libvirt qemu agent; do
-    revoke hv4 $use
+    revoke hv4 $use # what it had first; and what it has now
 done
+"$SKEIN" cert revoke --directory "$STATE/pki" "$STATE"/hosts/hv1/var/lib/skein/issued/hv4.*.pem >/dev/null
 give hv1 crl.pem
 check "a revoked host is out of the mesh within 5 s" within 5 eval \
     'for h in hv1 hv2 hv3; do lab logs $h agent | has "link to hv4 is down" || exit 1; done'
