@@ -19,6 +19,11 @@ struct admin {
     size_t n_holds, cap_holds;
 };
 
+void admin_set_only(struct admin *a, const char *only)
+{
+    a->only = only;
+}
+
 struct admin *admin_new(const char *only)
 {
     struct admin *a = xcalloc(1, sizeof *a);

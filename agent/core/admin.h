@@ -79,6 +79,7 @@ struct admin; /* opaque */
 /* only: an agent that does not vote learns the orders of its own host alone, and judges by them
  * alone; NULL: it has all. Borrowed. */
 struct admin *admin_new(const char *only);
+void admin_set_only(struct admin *a, const char *only); /* it votes from now on, or no more */
 void admin_free(struct admin *a);
 DEFINE_CLEANUP(struct admin, admin_free)
 

@@ -42,6 +42,8 @@ void confirm_answer(const struct state *state, uint64_t term, const struct step 
     ret->confirmed.index = state_index(state);
     ret->confirmed.has_at_ms = 1;
     ret->confirmed.at_ms = (uint64_t)s->now.wall;
+    ret->confirmed.has_voters = s->conf->group.number != 0;
+    ret->confirmed.voters = s->conf->group.number;
     if (!valid)
         ret->confirmed.reason = ret->why.msg;
 }
@@ -51,7 +53,7 @@ void confirm_answer(const struct state *state, uint64_t term, const struct step 
 enum said { SAID_NOTHING, SAID_NOT_YET, SAID_YES, SAID_NO };
 
 struct voter {
-    const char *host; /* conf's */
+    char *host; /* owned */
     enum said said;
     uint64_t
         token; /* of the question; the same when it is asked again, so that late answers count */
@@ -65,6 +67,7 @@ struct confirm {
     msec deadline_mono;
     struct voter *voters; /* owned */
     size_t n;
+    uint64_t group; /* of voters; 0: they are fixed */
 };
 
 /* How far a voter's clock is ahead of ours (negative: behind) at the least: it read it at some time
@@ -105,6 +108,20 @@ static void take_not_yet(struct voter *v, const char *why)
     err_set(&v->why, ERR_NOT_FOUND, "%s", why);
 }
 
+/* A word counts only of a voter that knows this group as the newest: of two groups each might have
+ * a majority here, of hosts that do not know of one another's decisions. */
+static bool is_of_group(struct voter *v, const struct confirm *c,
+                        const Skein__PermitConfirmed *confirmed)
+{
+    if (c->group == 0 || (confirmed->has_voters && confirmed->voters == c->group))
+        return true;
+    _cleanup_(freep) char *why =
+        xasprintf("it knows group %llu of voters, and this is group %llu",
+                  (unsigned long long)confirmed->voters, (unsigned long long)c->group);
+    take_not_yet(v, why);
+    return false;
+}
+
 static void ask_self(struct confirm *c, struct voter *v, struct step *s, const struct state *state,
                      uint64_t term)
 {
@@ -112,7 +129,7 @@ static void ask_self(struct confirm *c, struct voter *v, struct step *s, const s
     confirm_answer(state, term, s, s->conf->host, c->permit, &answer);
     if (answer.not_yet.code != ERR_OK)
         take_not_yet(v, answer.not_yet.msg);
-    else
+    else if (is_of_group(v, c, &answer.confirmed))
         take_answer(v, c, s, &answer.confirmed);
 }
 
@@ -142,9 +159,10 @@ struct confirm *confirm_new(struct step *s, enum owner owner, const struct state
     c->permit = (Skein__Permit *)codec_copy(&permit->base);
     c->deadline_mono = deadline_mono;
     c->n = s->conf->n_voters;
+    c->group = s->conf->group.number;
     c->voters = xcalloc(c->n, sizeof *c->voters);
     for (size_t i = 0; i < c->n; i++) {
-        c->voters[i].host = s->conf->voters[i];
+        c->voters[i].host = xstrdup(s->conf->voters[i]);
         ask(c, &c->voters[i], s, state, term);
     }
     return c;
@@ -155,6 +173,8 @@ void confirm_free(struct confirm *c)
     if (c == NULL)
         return;
     skein__permit__free_unpacked(c->permit, NULL);
+    for (size_t i = 0; i < c->n; i++)
+        free(c->voters[i].host);
     free(c->voters);
     free(c);
 }
@@ -168,7 +188,8 @@ bool confirm_reply(struct confirm *c, const struct step *s, const char *from,
             continue;
         if (reply->code != NULL && reply->code[0] != '\0')
             take_not_yet(v, reply->message != NULL ? reply->message : reply->code);
-        else if (reply->kind_case == SKEIN__REPLY__KIND_CONFIRMED)
+        else if (reply->kind_case == SKEIN__REPLY__KIND_CONFIRMED &&
+                 is_of_group(v, c, reply->confirmed))
             take_answer(v, c, s, reply->confirmed);
         return true;
     }
@@ -187,6 +208,8 @@ enum confirm_outcome confirm_tick(struct confirm *c, struct step *s, const struc
                                   uint64_t term)
 {
     size_t majority = c->n / 2 + 1;
+    if (c->group != s->conf->group.number)
+        return CONFIRM_REFUSED; /* others vote now; the planner gives another permit */
     if (count(c, SAID_YES) >= majority)
         return CONFIRM_VALID;
     if (c->n - count(c, SAID_NO) < majority)
@@ -207,6 +230,8 @@ int confirm_why(const struct confirm *c, enum confirm_outcome outcome, struct er
     if (outcome == CONFIRM_VALID || outcome == CONFIRM_ASKING)
         return 0;
     struct buf who = {0};
+    if (outcome == CONFIRM_REFUSED && c->n - count(c, SAID_NO) >= c->n / 2 + 1)
+        buf_adds(&who, "; the voters have changed");
     for (size_t i = 0; i < c->n; i++) {
         const struct voter *v = &c->voters[i];
         if (v->said != SAID_YES)

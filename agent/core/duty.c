@@ -63,6 +63,9 @@ void duty_role(struct duty *d, struct step *s, uint64_t term, const char *leader
     duty_evaluators_reset(d, s);
     d->explain_at = 0;
     d->yield_at = 0;
+    d->n_absences = 0;
+    /* until it has heard of all */
+    d->voters_at = s->now.mono + MIN(d->conf->stale_after, d->conf->voters_patience);
 }
 
 /* ---- proposals ---- */
@@ -404,6 +407,7 @@ void duty_tick(struct duty *d, struct step *s, const struct view *view, const st
     duty_evaluate(d, s, view, state);
     duty_tell_others(d, s, view, state);
     duty_yield(d, s, view, state);
+    duty_voters(d, s, view, state);
     explain_idle(d, s, view, state);
 }
 
@@ -581,7 +585,8 @@ void duty_applied(struct duty *d, struct step *s, const struct state *state,
     case STATE_POLICY:
         audit_policy(s, change);
         break;
-    case STATE_HEAD: /* a record of it would want a new head */
+    case STATE_VOTERS: /* every host does, when it learns of it */
+    case STATE_HEAD:   /* a record of it would want a new head */
         break;
     case STATE_REFUSED:
         audit_refused(s, change);

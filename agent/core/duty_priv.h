@@ -141,6 +141,11 @@ struct duty_told { /* what an agent that does not vote was told of people's orde
     uint8_t hash[HASH_SIZE];
 };
 
+struct duty_absence { /* of a voter */
+    char host[HV_NAME_MAX];
+    msec since; /* mono */
+};
+
 struct duty {
     const struct node_conf *conf;
     uint64_t term;
@@ -164,8 +169,11 @@ struct duty {
     char idle[512];
     msec led_until;     /* mono: it last planned then; 0: never */
     msec trusted_since; /* mono: older details are of an earlier time as planner: VMs have moved */
-    msec yield_at;      /* mono: not before it is another one asked to plan */
-    msec explain_at;    /* mono: when idle is to be made anew */
+    msec voters_at;     /* mono: when it is looked again who should vote */
+    struct duty_absence absences[GROUP_VOTERS_MAX];
+    size_t n_absences;
+    msec yield_at;   /* mono: not before it is another one asked to plan */
+    msec explain_at; /* mono: when idle is to be made anew */
 };
 
 /* ---- duty.c ---- */
@@ -276,6 +284,12 @@ void duty_told_clear(struct duty *d);
 
 /* Where people empty this host another voter plans, if there is one that they do not empty. */
 void duty_yield(struct duty *d, struct step *s, const struct view *view, const struct state *state);
+
+/* ---- duty_voters.c ---- */
+
+/* Proposes another group of voters, where there should be one. */
+void duty_voters(struct duty *d, struct step *s, const struct view *view,
+                 const struct state *state);
 
 /* ---- duty_drive.c ---- */
 

@@ -175,6 +175,8 @@ struct gossip; /* opaque */
 
 struct gossip *gossip_new(const struct gossip_conf *conf, msec now);
 void gossip_free(struct gossip *g); /* NULL is fine */
+/* Other hosts than before are those to which a link is always kept; borrowed. */
+void gossip_keep(struct gossip *g, const char *const *keep, size_t n);
 
 /* Advance by one event; effects are appended. */
 void gossip_step(struct gossip *g, const struct gossip_event *event, msec now,

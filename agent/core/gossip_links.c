@@ -192,6 +192,16 @@ static void keep_links(struct gossip *g)
     }
 }
 
+void gossip_keep(struct gossip *g, const char *const *keep, size_t n)
+{
+    g->conf.keep = keep;
+    g->conf.n_keep = n;
+    for (size_t i = 0; i < g->n_wants; i++)
+        g->wants[i].keep = false;
+    g->rings_changed = true; /* the links are chosen anew */
+    gossip_wake(g, g->now);
+}
+
 /* As long as nobody is known, whoever answers at a seed's address is a neighbour. */
 static bool is_mine(const gossip_id *targets, size_t n, gossip_id id)
 {

@@ -46,11 +46,9 @@ void membership_free(struct membership *m)
 static struct gossip *gossip_of(struct membership *m, const struct step *s)
 {
     const struct node_conf *c = s->conf;
-    bool votes = false;
     if (m->gossip != NULL)
         return m->gossip;
-    for (size_t i = 0; i < c->n_voters; i++)
-        votes |= strcmp(c->voters[i], c->host) == 0;
+    bool votes = step_votes(c, c->host);
     const char *address = c->mesh_address != NULL ? c->mesh_address : "";
     const Skein__HostCapability *own = c->own->capability;
     m->conf = (struct gossip_conf){.host = c->host,
@@ -65,6 +63,13 @@ static struct gossip *gossip_of(struct membership *m, const struct step *s)
                                    .summary_every = c->summary_every};
     m->gossip = gossip_new(&m->conf, s->now.mono);
     return m->gossip;
+}
+
+void membership_voters(struct membership *m, const struct step *s)
+{
+    const struct node_conf *c = s->conf;
+    if (m->gossip != NULL)
+        gossip_keep(m->gossip, c->voters, step_votes(c, c->host) ? c->n_voters : 0);
 }
 
 static const char *name_of(const struct membership *m, gossip_id id)

@@ -30,6 +30,8 @@ void membership_tell(struct membership *m, struct step *s, const Skein__HostSumm
 /* A request or an answer came from there, or is about to go there: have a link. */
 void membership_used(struct membership *m, struct step *s, const char *host);
 void membership_reach(struct membership *m, struct step *s, const char *host);
+/* Other hosts vote than before. */
+void membership_voters(struct membership *m, const struct step *s);
 void membership_leave(struct membership *m, struct step *s);
 void membership_return(struct membership *m, struct step *s); /* after a goodbye */
 

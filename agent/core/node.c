@@ -28,6 +28,7 @@ int node_new(const struct node_conf *conf, uint64_t seed,
     node->exec = exec_new(node->view, node->state);
     node->reserve = reserve_new(node->view, node->state);
     node->api = api_new();
+    node->electorate = electorate_new();
     for (size_t i = 0; i < n_journal; i++) {
         exec_load(node->exec, journal[i]);
         reserve_load(node->reserve, journal[i]);
@@ -40,6 +41,7 @@ void node_free(struct node *node)
 {
     if (node == NULL)
         return;
+    electorate_free(node->electorate);
     api_free(node->api);
     reserve_free(node->reserve);
     exec_free(node->exec);
@@ -135,6 +137,7 @@ static void summary_received(struct node *node, struct step *s, const char *from
     if (!speaks_for(from, summary->host))
         return;
     view_summary(node->view, summary, s->now, 0);
+    electorate_heard(node->electorate, summary->voters);
     hear_clock(node, s, summary, 0);
     if (!step_votes(node->conf, s->conf->host) && step_votes(node->conf, from) &&
         summary->planner != NULL)
@@ -146,6 +149,7 @@ static void news_arrived(void *arg, struct step *s, const Skein__HostSummary *su
 {
     struct node *node = arg;
     view_summary(node->view, summary, s->now, age);
+    electorate_heard(node->electorate, summary->voters);
     hear_clock(node, s, summary, age);
     bool names = !step_votes(node->conf, s->conf->host) && step_votes(node->conf, summary->host) &&
                  summary->planner != NULL && step_votes(node->conf, summary->planner);
@@ -252,6 +256,10 @@ static void request_received(struct node *node, struct step *s, const char *from
     case SKEIN__REQUEST__KIND_API:
         api_relayed(node->api, &context, from, request->id, request->api);
         break;
+    case SKEIN__REQUEST__KIND_VOTERS:
+        electorate_asked(s, from, request->id);
+        say_who_plans(node, s, from);
+        break;
     case SKEIN__REQUEST__KIND_REPORT:
         duty_report(node->duty, s, node->state, from, request->id, request->report);
         break;
@@ -283,6 +291,8 @@ static void reply_received(struct node *node, struct step *s, const char *from,
         api_reply(node->api, &context, from, reply);
         break;
     case OWNER_NODE:
+        electorate_reply(node->electorate, s, from, reply);
+        break;
     case OWNER_VIEW:
     default:
         break;
@@ -338,7 +348,7 @@ static void frame_received(struct node *node, struct step *s, const char *from,
 static bool is_busy(const struct node *node)
 {
     return duty_leads(node->duty) || exec_waits(node->exec) || reserve_waits(node->reserve) ||
-           api_waits(node->api);
+           api_waits(node->api) || electorate_waits(node->electorate, node->conf);
 }
 
 msec node_deadline(const struct node *node, msec now)
@@ -358,6 +368,7 @@ static void tick(struct node *node, struct step *s)
 {
     struct api_context context = api_context(node, s);
     membership_tick(node->membership, s);
+    electorate_tick(node->electorate, s, node->leader[0] != '\0');
     node_observe_and_tell(node, s);
     reserve_tick(node->reserve, s);
     exec_arrivals(node->exec, reserve_count(node->reserve));
@@ -407,6 +418,18 @@ static void restored(struct node *node, struct step *s, const struct event *even
         effect_trace(s, "state image refused: %s", err.msg);
 }
 
+/* Others than before vote: everybody is told at once that there are. */
+static void voters_changed(struct node *node, struct step *s)
+{
+    bool known = node->voters != 0;
+    electorate_changed(node->electorate, s);
+    state_voters_changed(node->state);
+    membership_voters(node->membership, s);
+    if (known && node->voters != s->conf->group.number)
+        node_tell_at_once(node, s);
+    node->voters = s->conf->group.number;
+}
+
 static void dispatch(struct node *node, struct step *s, const struct event *event)
 {
     struct api_context context = api_context(node, s);
@@ -454,6 +477,9 @@ static void dispatch(struct node *node, struct step *s, const struct event *even
         break;
     case EVENT_CHANGED:
         node->observe_at = MIN(node->observe_at, s->now.mono + CHANGED_DELAY_MS);
+        break;
+    case EVENT_VOTERS:
+        voters_changed(node, s);
         break;
     case EVENT_RESIGN:
         duty_resign(node->duty, s, node->view, node->state);

@@ -47,6 +47,8 @@ static void complete_summary(struct node *node, struct step *s, Skein__HostSumma
         summary->has_observed_at_ms = 1;
         summary->observed_at_ms = (uint64_t)s->now.wall;
     }
+    summary->has_voters = s->conf->group.number != 0;
+    summary->voters = s->conf->begins ? 0 : s->conf->group.number;
     if (node->leader[0] != '\0' && summary->planner == NULL) {
         summary->planner = xstrdup(node->leader);
         summary->has_term = 1;

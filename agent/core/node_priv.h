@@ -3,6 +3,7 @@
 #define SKEIN_AGENT_CORE_NODE_PRIV_H
 
 #include "agent/core/api.h"
+#include "agent/core/electorate.h"
 #include "agent/core/membership.h"
 #include "agent/core/news.h"
 #include "agent/core/node.h"
@@ -19,12 +20,14 @@ struct node {
     struct exec *exec;
     struct reserve *reserve;
     struct api *api;
+    struct electorate *electorate;
     struct tally tally;
     uint64_t rng, next_token;
 
     char leader[HV_NAME_MAX]; /* "" when nobody is known to plan */
     char named[HV_NAME_MAX];  /* planner by hearsay, to be called at the end of the step */
     uint64_t term;            /* the newest heard of */
+    uint64_t voters;          /* number of the group of voters; 0: not told */
 
     uint64_t observing;                     /* token of the observation under way; 0: none */
     msec observe_at, summary_at, detail_at; /* mono: when the next is due */

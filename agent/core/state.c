@@ -235,6 +235,8 @@ static int apply(struct state *st, const Skein__Entry *entry, struct err *err)
         return apply_policy(st, entry->policy, err);
     case SKEIN__ENTRY__KIND_TOKEN_USE:
         return state_apply_token_use(st, entry->token_use, err);
+    case SKEIN__ENTRY__KIND_VOTERS:
+        return state_apply_voters(st, entry->voters, err);
     case SKEIN__ENTRY__KIND_HEAD:
         return state_apply_head(st, entry->head, err);
     case SKEIN__ENTRY__KIND__NOT_SET:

@@ -43,6 +43,7 @@ enum state_change_kind {
     STATE_POLICY,  /* a policy came or changed its stage: about; policy, unless from a file */
     STATE_RULE,    /* a person gave a rule or took one back: about, its name; rule */
     STATE_TOKEN,   /* a token was given, taken back or used: about, its host; token; digest */
+    STATE_VOTERS,  /* the group of voters has ended: state_next_group */
     STATE_ROOTS,   /* roots, revocations or roster: about */
     STATE_REFUSED,
 };
@@ -145,6 +146,11 @@ int state_gate_canary(const struct state *st, const struct plan *p, const struct
                       msec wall, struct err *err);
 /* The rules that the voters judge by; NULL: none. */
 const struct gate_rules *state_gates(const struct state *st);
+
+/* The group of voters that was named, the last that was applied in the present one; or NULL. */
+const struct voter_group *state_next_group(const struct state *st);
+/* The voters of the configuration are others now. */
+void state_voters_changed(struct state *st);
 
 uint64_t state_index(const struct state *st);
 uint64_t state_term(const struct state *st);

@@ -1,7 +1,7 @@
 /* state_priv.h - what the parts of the replicated state share: state.c (lookups, applying),
  * state_plans.c (plans made and changed), state_votes.c (people's commands), state_actions.c
- * (permits and reports), state_power.c (hosts that sleep), state_audit.c (heads of the audit logs),
- * state_image.c. Not for others. */
+ * (permits and reports), state_power.c (hosts that sleep), state_voters.c (the next group of
+ * voters), state_audit.c (heads of the audit logs), state_image.c. Not for others. */
 #ifndef SKEIN_AGENT_CORE_STATE_PRIV_H
 #define SKEIN_AGENT_CORE_STATE_PRIV_H
 
@@ -31,6 +31,7 @@ struct state {
     Skein__HostPower **power; /* sorted by host */
     size_t n_power, cap_power;
     struct state_change last;
+    struct voter_group next; /* number 0, or not the one after conf's: none is named */
 };
 
 static inline void set_text(char *to, size_t size, const char *from)
@@ -97,6 +98,10 @@ void state_power_reported(struct state *st, const struct plan_move *m,
 void state_power_clear(struct state *st);
 void state_power_image(const struct state *st, Skein__StateImage *m);
 int state_power_restore(struct state *st, const Skein__StateImage *m, struct err *err);
+
+/* ---- state_voters.c ---- */
+
+int state_apply_voters(struct state *st, const Skein__VoterGroup *m, struct err *err);
 
 /* ---- state_audit.c ---- */
 

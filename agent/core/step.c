@@ -170,6 +170,12 @@ void effect_dial(struct step *s, enum effect_kind kind, const char *key)
     effect_add(s, kind, key);
 }
 
+void effect_voters(struct step *s, const struct voter_groups *groups)
+{
+    struct effect *e = effect_add(s, EFFECT_VOTERS, NULL);
+    e->data = groups_pack(groups, &e->len);
+}
+
 void effect_yield(struct step *s, const char *host)
 {
     effect_add(s, EFFECT_YIELD, host);
@@ -239,7 +245,8 @@ bool step_votes(const struct node_conf *conf, const char *host)
 {
     for (size_t i = 0; i < conf->n_voters; i++)
         if (strcmp(conf->voters[i], host) == 0)
-            return true;
+            return conf->group.number == 0 || strcmp(host, conf->host) != 0 ||
+                   group_has(&conf->group, host, conf->store);
     return false;
 }
 

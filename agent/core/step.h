@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/core/group.h"
 #include "agent/core/hv.h"
 #include "agent/core/trust.h"
 #include "proto/err.h"
@@ -39,7 +40,8 @@ struct node_policy {
     size_t source_len;
 };
 
-/* Constant for the agent's life. Strings are owned by whoever made it. */
+/* Constant for the agent's life, but for the voters, which the shell replaces right before
+ * EVENT_VOTERS. Strings are owned by whoever made it. */
 struct node_conf {
     const char *cluster; /* name */
     const char *cluster_uuid;
@@ -47,6 +49,12 @@ struct node_conf {
     uint64_t incarnation;      /* wall ms at start */
     const char *const *voters; /* host names, sorted */
     size_t n_voters;
+    struct voter_group group;   /* the same, where they may be replaced; number 0: they are fixed */
+    struct voter_groups groups; /* it, and what is known of those before */
+    uint64_t store;             /* of this host's store; see group.h */
+    bool begins;                /* its store is empty, and it may be one of the first voters */
+    unsigned voters_wanted;     /* see voters.h */
+    msec voters_patience;
     const Skein__HostDetail *own; /* what the configuration knows of this host: laid over what the
                                    * hypervisor says in every observation */
     const char *migration_address;
@@ -102,6 +110,7 @@ enum effect_kind {
     EFFECT_DIAL,     /* keep a link to an address */
     EFFECT_UNDIAL,   /* not any more; a link that stands stays */
     EFFECT_CLOSE,    /* the link to a host */
+    EFFECT_VOTERS,   /* follow the last of these groups of voters; EVENT_VOTERS may follow */
     EFFECT_YIELD,    /* planning is handed over to a voter, if it can take it */
     EFFECT_NOTICE,   /* for the log that people read */
     EFFECT_TRACE,    /* what happened, for the debug log and the tests' oracle */
@@ -112,7 +121,7 @@ struct effect {
     uint64_t token; /* PROPOSE, JOB, EVALUATE, ANSWER */
     char *key;      /* JOURNAL key; SEND, CLOSE, YIELD host; DIAL, UNDIAL address; SNAPSHOT digest;
                        NOTICE, TRACE line */
-    uint8_t *data;  /* JOURNAL, SEND, PROPOSE packed bytes; SNAPSHOT, ANSWER, text */
+    uint8_t *data;  /* JOURNAL, SEND, PROPOSE, VOTERS packed bytes; SNAPSHOT, ANSWER, text */
     size_t len;
     unsigned status;               /* ANSWER: HTTP status */
     bool gossip;                   /* SEND: goes over a link that stands, or not at all */
@@ -180,6 +189,7 @@ uint64_t effect_job(struct step *s, enum owner owner, struct hv_job *job); /* ta
 uint64_t effect_evaluate(struct step *s, enum owner owner, struct evaluation *e);  /* takes e */
 void effect_answer(struct step *s, uint64_t token, unsigned status, json_t *body); /* takes body */
 void effect_dial(struct step *s, enum effect_kind kind, const char *key); /* DIAL, UNDIAL, CLOSE */
+void effect_voters(struct step *s, const struct voter_groups *groups);
 void effect_yield(struct step *s, const char *host);
 void effect_notice(struct step *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void effect_trace(struct step *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -205,6 +215,7 @@ enum event_kind {
     EVENT_EVALUATED, /* token, err, evaluated */
     EVENT_API,       /* token, call: from this agent's own API */
     EVENT_CHANGED,   /* something changed at the hypervisor: observe soon */
+    EVENT_VOTERS,    /* conf has the newest group of voters; at the start, and when it changed */
     EVENT_RESIGN,    /* this agent will stop: let another voter plan, if it is the planner */
     EVENT_LEAVE,     /* it stops now: say goodbye */
 };

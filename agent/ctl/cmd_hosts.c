@@ -30,6 +30,7 @@ static const struct table_column host_columns[] = {
     {.name = "OUTLET C", .right = true, .wide = true},
     {.name = "WATTS", .right = true, .wide = true},
     {.name = "DOMAIN", .wide = true},
+    {.name = "VOTES", .wide = true},
     {.name = "QEMU", .wide = true},
     {.name = "LIBVIRT", .wide = true},
     {.name = "AGE", .right = true},
@@ -47,6 +48,7 @@ enum {
     HOST_OUTLET,
     HOST_WATTS,
     HOST_DOMAIN,
+    HOST_VOTES,
     HOST_QEMU,
     HOST_LIBVIRT,
     HOST_AGE
@@ -80,6 +82,7 @@ static void add_host(struct table *t, const json_t *host)
     table_set(t, HOST_OUTLET, text_milli(milli_at(host, "temperature.outlet_celsius"), a));
     table_set(t, HOST_WATTS, text_milli(milli_at(host, "power.watts"), a));
     table_set(t, HOST_DOMAIN, text_or(host, "failure_domain", "-"));
+    table_set(t, HOST_VOTES, json_is_true(json_object_get(host, "voter")) ? "yes" : "-");
     table_set(t, HOST_QEMU, text_or(host, "qemu", "-"));
     table_set(t, HOST_LIBVIRT, text_or(host, "libvirt", "-"));
     table_set(t, HOST_AGE, age == QUANTITY_UNKNOWN ? "never" : text_age(sat_mul(age, 1000), a));

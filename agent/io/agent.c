@@ -15,7 +15,7 @@
 #include "agent/io/agent_roots.h"
 #include "agent/io/api_local.h"
 #include "agent/io/clock.h"
-#include "agent/io/consensus.h"
+#include "agent/io/council.h"
 #include "agent/io/doctor.h"
 #include "agent/io/evaluate.h"
 #include "agent/io/http.h"
@@ -148,7 +148,7 @@ static void head_proposed(void *arg, const uint8_t *entry, size_t len)
 {
     struct agent *a = arg;
     struct err err = {0};
-    if (a->consensus != NULL && consensus_propose(a->consensus, entry, len, NULL, NULL, &err) < 0)
+    if (a->council != NULL && council_propose(a->council, entry, len, NULL, NULL, &err) < 0)
         log_debug("an audit head is not proposed: %s", err.msg);
 }
 
@@ -341,8 +341,8 @@ static void left(uv_timer_t *timer)
 static bool plans(const struct agent *a)
 {
     struct consensus_status status = {0};
-    if (a->consensus != NULL)
-        consensus_status(a->consensus, &status);
+    if (a->council != NULL)
+        council_status(a->council, &status);
     return status.leader;
 }
 
@@ -365,7 +365,7 @@ static void leave(struct agent *a)
     a->resign_by = (msec)uv_now(&a->loop);
     uv_timer_init(&a->loop, &a->left);
     a->left.data = a;
-    if (plans(a) && a->config->n_raft_voters > 1) {
+    if (plans(a) && a->node_conf->n_voters > 1) {
         a->resign_by += a->config->raft_election_timeout_ms;
         agent_step(a, &(struct event){.kind = EVENT_RESIGN});
     }
@@ -407,7 +407,7 @@ static int open_all(struct agent *a, struct err *err)
         (rc = open_audit(a, err)) < 0)
         return rc;
     open_roots(a);
-    if ((rc = agent_open_consensus(a, err)) < 0 || (rc = open_renewer(a, err)) < 0)
+    if ((rc = agent_open_council(a, err)) < 0 || (rc = open_renewer(a, err)) < 0)
         return rc;
     uv_timer_init(&a->loop, &a->tick);
     a->tick.data = a;
@@ -436,10 +436,10 @@ static void part_closed(void *arg)
 }
 
 /* The mesh and the store outlive those that use them: consensus sends and writes to its end. */
-static void consensus_closed(void *arg)
+static void council_closed(void *arg)
 {
     struct agent *a = arg;
-    a->consensus = NULL;
+    a->council = NULL;
     if (a->mesh != NULL)
         mesh_close(a->mesh, part_closed, NULL);
     if (a->store != NULL)
@@ -479,10 +479,10 @@ static void stop(struct agent *a)
         a->abandons = jobs_load(a->jobs).running > 0;
         jobs_close(a->jobs, part_closed, NULL);
     }
-    if (a->consensus != NULL)
-        consensus_close(a->consensus, consensus_closed, a);
+    if (a->council != NULL)
+        council_close(a->council, council_closed, a);
     else
-        consensus_closed(a);
+        council_closed(a);
 }
 
 static void agent_done(struct agent *a)

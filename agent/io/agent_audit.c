@@ -212,6 +212,11 @@ int agent_audit_open(const struct agent_audit_conf *conf, msec wall, struct agen
     return 0;
 }
 
+void agent_audit_voters(struct agent_audit *a, const char *const *voters, size_t n)
+{
+    notary_voters(a->notary, voters, n);
+}
+
 int agent_audit_reload(struct agent_audit *a, msec wall, struct err *err)
 {
     return notary_reload(a->notary, wall, err);

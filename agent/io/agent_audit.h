@@ -32,6 +32,8 @@ struct agent_audit_conf {
 
 int agent_audit_open(const struct agent_audit_conf *conf, msec wall, struct agent_audit **ret,
                      struct err *err);
+/* Others vote now: they cosign. Borrowed. */
+void agent_audit_voters(struct agent_audit *a, const char *const *voters, size_t n);
 int agent_audit_reload(struct agent_audit *a, msec wall, struct err *err);
 void agent_audit_stop(struct agent_audit *a); /* nothing goes out any more; closes its handles */
 void agent_audit_free(struct agent_audit *a); /* after the loop has run out */

@@ -2,7 +2,7 @@
 #include "agent/io/agent_audit.h"
 #include "agent/io/agent_priv.h"
 #include "agent/io/clock.h"
-#include "agent/io/consensus.h"
+#include "agent/io/council.h"
 #include "agent/io/evaluate.h"
 #include "agent/io/http.h"
 #include "agent/io/jobs.h"
@@ -73,9 +73,9 @@ static void do_propose(void *arg, struct effect *e)
     struct err err = {0};
     struct proposal *p = xcalloc(1, sizeof *p);
     *p = (struct proposal){a, e->token};
-    if (a->consensus == NULL)
-        err_set(&err, ERR_NOT_LEADER, "%s does not vote", a->config->host);
-    else if (consensus_propose(a->consensus, e->data, e->len, proposed, p, &err) >= 0)
+    if (a->council == NULL)
+        err_set(&err, ERR_NOT_LEADER, "%s does not vote yet", a->config->host);
+    else if (council_propose(a->council, e->data, e->len, proposed, p, &err) >= 0)
         return;
     struct refusal *r = xcalloc(1, sizeof *r);
     r->proposal = p;
@@ -112,8 +112,19 @@ static void do_yield(void *arg, const char *host)
 {
     struct agent *a = arg;
     struct err err = {0};
-    if (a->consensus != NULL && consensus_transfer(a->consensus, host, &err) < 0)
+    if (a->council != NULL && council_transfer(a->council, host, &err) < 0)
         log_debug("planning is not handed over to %s: %s", host, err.msg);
+}
+
+static void do_voters(void *arg, const struct effect *e)
+{
+    struct agent *a = arg;
+    struct err err = {0};
+    struct voter_groups groups;
+    if (groups_unpack(e->data, e->len, &groups, &err) < 0)
+        log_err(&err, "voters");
+    else if (a->council != NULL)
+        council_follow(a->council, &groups.list[groups.n - 1], &groups);
 }
 
 static void do_notice(void *arg, const char *line)
@@ -171,6 +182,7 @@ void agent_open_performer(struct agent *a)
         .answer = do_answer,
         .job = do_job,
         .evaluate = do_evaluate,
+        .voters = do_voters,
         .yield = do_yield,
         .notice = do_notice,
         .trace = do_trace,

@@ -6,7 +6,7 @@
 #include "agent/io/agent_priv.h"
 #include "agent/io/agent_roots.h"
 #include "agent/io/clock.h"
-#include "agent/io/consensus.h"
+#include "agent/io/council.h"
 #include "agent/io/mesh.h"
 #include "agent/io/store.h"
 #include "agent/io/trust.h"
@@ -79,8 +79,7 @@ static void keep_snapshot(struct agent *a, const char *host, const Skein__Snapsh
 static void raft_received(struct agent *a, const char *host, const ProtobufCBinaryData *bytes)
 {
     struct err err = {0};
-    if (a->consensus != NULL &&
-        consensus_receive(a->consensus, host, bytes->data, bytes->len, &err) < 0)
+    if (a->council != NULL && council_receive(a->council, host, bytes->data, bytes->len, &err) < 0)
         log_debug("raft message of %s refused: %s", host, err.msg);
 }
 

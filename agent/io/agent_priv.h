@@ -26,7 +26,7 @@ struct agent {
     struct store *store;
     struct node *node;
     struct performer *performer;
-    struct consensus *consensus; /* NULL: this host does not vote */
+    struct council *council;
     struct jobs *jobs;
     struct mesh *mesh;
     struct evaluator *evaluator;
@@ -57,7 +57,7 @@ void agent_store_failed(void *arg, const struct err *err);
 void agent_open_performer(struct agent *a);
 int agent_open_mesh(struct agent *a, struct err *err);
 int agent_open_http(struct agent *a, struct err *err);
-int agent_open_consensus(struct agent *a, struct err *err); /* of a host that votes */
+int agent_open_council(struct agent *a, struct err *err);
 
 /* Before the doors are opened, where the configuration wants it. */
 int agent_open_issuer(struct agent *a, struct err *err);

@@ -78,6 +78,8 @@ static const struct key keys[] = {
     STRING("sensors", "cpu", sensors_cpu, false, ""),
     STRINGS("raft", "voters", raft_voters, true),
     INT("raft", "election_timeout_ms", raft_election_timeout_ms, 500, 100, 60000),
+    INT("raft", "replace_after_s", raft_replace_after_s, 0, 0, 30 * 86400),
+    INT("raft", "wanted", raft_wanted, 0, 0, 7),
     STRING("policies", "directory", policies_directory, false, "/usr/share/skein/policies"),
     STRINGS("policies", "active", policies_active, false),
     INT("policies", "evaluate_interval_s", policies_evaluate_interval_s, 30, 1, 86400),
@@ -453,6 +455,12 @@ static int check_meaning(const struct config *c, const char *path, struct err *e
     if (c->n_raft_voters == 0 || c->n_raft_voters % 2 == 0 || c->n_raft_voters > 7)
         return err_set(err, ERR_INVALID, "%s: raft.voters: 1, 3, 5 or 7 are wanted, not %zu", path,
                        c->n_raft_voters);
+    if (c->raft_wanted != 0 && (c->raft_replace_after_s == 0 || c->raft_wanted % 2 == 0))
+        return err_set(err, ERR_INVALID,
+                       c->raft_wanted % 2 == 0 ? "%s: raft.wanted: 1, 3, 5 or 7"
+                                               : "%s: raft.wanted is for voters that are replaced "
+                                                 "(raft.replace_after_s)",
+                       path);
     return 0;
 }
 

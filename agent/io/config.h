@@ -48,6 +48,8 @@ struct config {
     char **raft_voters;                                 /* host names */
     size_t n_raft_voters;
     int raft_election_timeout_ms;
+    int raft_replace_after_s; /* 0: the voters are fixed */
+    int raft_wanted;          /* voters, where they are replaced; 0: by the number of hosts */
     char *policies_directory;
     char **policies_active;
     size_t n_policies_active;

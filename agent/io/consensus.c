@@ -439,6 +439,16 @@ int consensus_transfer(struct consensus *c, const char *host, struct err *err)
     return 0;
 }
 
+uint64_t consensus_group(const struct consensus *c)
+{
+    return raft_backend_group(c->backend);
+}
+
+uint64_t consensus_term_at(const struct consensus *c, uint64_t index)
+{
+    return raft_backend_term_of(&c->raft, index);
+}
+
 void consensus_status(const struct consensus *c, struct consensus_status *ret)
 {
     const struct raft *r = &c->raft;

@@ -11,7 +11,7 @@
  * before this term is applied here.
  *
  * A voter whose store is lost must not come back under its name before the others agree to it
- * (skein recover): it has forgotten its votes.
+ * (council.h, skein recover): it has forgotten its votes.
  *
  * Belongs to the loop thread. Callbacks may call consensus_propose, consensus_status and
  * consensus_close; of the caller's, only send runs inside consensus_propose. */
@@ -38,10 +38,12 @@ struct consensus;
 #define CONSENSUS_PROPOSALS_MAX 1024 /* not yet answered */
 
 struct consensus_conf {
-    const char *cluster;          /* its UUID: messages of another cluster are not heard */
-    const char *const *voters;    /* host names, any order, the same set on every voter */
-    size_t n_voters;              /* 1 to CONSENSUS_VOTERS_MAX; odd is sensible */
-    const char *self;             /* one of them */
+    const char *cluster;       /* its UUID: messages of another cluster are not heard */
+    const char *const *voters; /* host names, any order, the same set on every voter */
+    size_t n_voters;           /* 1 to CONSENSUS_VOTERS_MAX; odd is sensible */
+    const char *self;          /* one of them */
+    const uint8_t *group;      /* HASH_SIZE bytes: messages of another group are not heard; NULL */
+    uint64_t base_index;       /* the log of all that can be elected reaches there; or 0 */
     unsigned election_timeout_ms; /* 0: 1000. A leader is given up after 1 to 2 times this */
     unsigned heartbeat_ms;        /* 0: a tenth of it */
     unsigned snapshot_threshold;  /* entries after which the log is compacted; 0: 1024 */
@@ -101,6 +103,10 @@ int consensus_receive(struct consensus *c, const char *from_host, const uint8_t 
 
 /* Hand leadership to a voter, or to the best one (NULL). Leaders only; the outcome is on_role. */
 int consensus_transfer(struct consensus *c, const char *host, struct err *err);
+
+/* What messages of this group begin with; the term of an entry of the log, 0: it is not there. */
+uint64_t consensus_group(const struct consensus *c);
+uint64_t consensus_term_at(const struct consensus *c, uint64_t index);
 
 struct consensus_status {
     bool leader;             /* as told by on_role */

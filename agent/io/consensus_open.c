@@ -77,6 +77,8 @@ static int new_backend(struct consensus *c, struct err *err)
                                      .voters = (const char *const *)c->voters,
                                      .n_voters = c->conf.n_voters,
                                      .self = c->self,
+                                     .group = c->conf.group,
+                                     .base_index = c->conf.base_index,
                                      .election_timeout_ms = c->conf.election_timeout_ms,
                                      .disk = c->seams.disk,
                                      .clock = c->seams.clock,
@@ -84,6 +86,7 @@ static int new_backend(struct consensus *c, struct err *err)
                                      .send = backend_send,
                                      .enter = consensus_enter,
                                      .leave = consensus_leave};
+    c->conf.group = NULL; /* the caller's */
     return raft_backend_new(&conf, &c->backend, err);
 }
 
@@ -184,12 +187,17 @@ static void on_timer(uv_timer_t *timer)
     consensus_tick(timer->data);
 }
 
+struct consensus_seams consensus_store_seams(struct store *store)
+{
+    return (struct consensus_seams){
+        .disk = {store, disk_load, disk_submit, disk_submit_wait, disk_snapshot_get},
+        .clock = {NULL, clock_now, clock_random}};
+}
+
 int consensus_open(const struct consensus_conf *conf, struct store *store, uv_loop_t *loop,
                    const struct consensus_callbacks *cb, struct consensus **ret, struct err *err)
 {
-    struct consensus_seams seams = {
-        .disk = {store, disk_load, disk_submit, disk_submit_wait, disk_snapshot_get},
-        .clock = {NULL, clock_now, clock_random}};
+    struct consensus_seams seams = consensus_store_seams(store);
     struct consensus *c = NULL;
     int rv = consensus_open_over(conf, &seams, cb, &c, err);
     if (rv < 0)

@@ -137,10 +137,31 @@ struct node_conf *node_conf_new(const struct config *config, const struct trust_
         .action_timeout = 600000,
         .clock_skew_limit = 2000,
         .simulated = strncmp(config->hypervisor, "sim:", strlen("sim:")) == 0,
+        .voters_wanted = (unsigned)config->raft_wanted,
+        .voters_patience = (msec)config->raft_replace_after_s * 1000,
         .trust = trust_of(trust),
     };
     conf->sources = policy_files_read(config, &conf->n_sources);
     return conf;
+}
+
+void node_conf_voters(struct node_conf *conf, const struct voter_groups *groups, uint64_t store,
+                      bool begins)
+{
+    Skein__HostCapability *own = conf->own->capability;
+    const char **voters;
+    conf->groups = *groups;
+    conf->group = groups->list[groups->n - 1];
+    conf->store = store;
+    conf->begins = begins;
+    free((void *)(uintptr_t)conf->voters);
+    voters = xcalloc(conf->group.n, sizeof *voters);
+    for (size_t i = 0; i < conf->group.n; i++)
+        voters[i] = conf->group.voters[i].host;
+    conf->voters = voters;
+    conf->n_voters = conf->group.n;
+    own->has_store = 1;
+    own->store = store;
 }
 
 void node_conf_free(struct node_conf *conf)

@@ -1,7 +1,9 @@
 #include "agent/io/notary_priv.h"
 
 #include <stdio.h>
+#include <string.h>
 
+#include "agent/io/consensus.h"
 #include "proto/log.h"
 #include "proto/util.h"
 
@@ -65,7 +67,7 @@ int notary_open(const struct notary_conf *conf, msec wall, struct notary **ret, 
 {
     struct notary *n = xcalloc(1, sizeof *n);
     n->conf = *conf;
-    n->voters = xcalloc(conf->n_voters, sizeof *n->voters);
+    n->voters = xcalloc(MAX(conf->n_voters, (size_t)CONSENSUS_VOTERS_MAX), sizeof *n->voters);
     int rc = load(n, wall, err);
     if (rc < 0) {
         notary_free(n);
@@ -106,6 +108,20 @@ void notary_free(struct notary *n)
 const char *notary_checkpoint(const struct notary *n)
 {
     return n->latest;
+}
+
+/* What the others had seen is not known of these; a round goes on with them. */
+void notary_voters(struct notary *n, const char *const *voters, size_t n_voters)
+{
+    REQUIRE(n_voters <= CONSENSUS_VOTERS_MAX);
+    n->conf.voters = voters;
+    n->conf.n_voters = n_voters;
+    memset(n->voters, 0, n_voters * sizeof *n->voters);
+    n->cosigned = 0;
+    if (!n->active)
+        return;
+    free(n->text);
+    n->text = xstrdup(n->bare);
 }
 
 /* ---- asking the voters ---- */
@@ -152,6 +168,8 @@ static void proved(void *arg, const struct err *err, const struct merkle_proof *
 {
     _cleanup_(freep) struct asking *a = arg;
     struct notary *n = a->notary;
+    if (a->voter >= n->conf.n_voters)
+        return; /* others vote now */
     if (err != NULL)
         log_err(err, "no proof for %s", n->conf.voters[a->voter]);
     else if (n->active && n->head.size == a->size && n->voters[a->voter].known == a->known)

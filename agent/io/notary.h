@@ -36,6 +36,8 @@ struct notary_conf {
 
 int notary_open(const struct notary_conf *conf, msec wall, struct notary **ret, struct err *err);
 void notary_free(struct notary *n);
+/* Others vote now; borrowed. */
+void notary_voters(struct notary *n, const char *const *voters, size_t n_voters);
 int notary_reload(struct notary *n, msec wall, struct err *err); /* the files again */
 
 void notary_tick(struct notary *n, struct moment now);

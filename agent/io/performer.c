@@ -57,6 +57,9 @@ static void hand_out(struct performer *p, struct effect *e)
     case EFFECT_EVALUATE:
         p->hands.evaluate(arg, e);
         break;
+    case EFFECT_VOTERS:
+        p->hands.voters(arg, e);
+        break;
     case EFFECT_YIELD:
         p->hands.yield(arg, e->key);
         break;

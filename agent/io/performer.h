@@ -20,6 +20,7 @@ struct performer_hands {
     void (*answer)(void *arg, struct effect *effect);
     void (*job)(void *arg, struct effect *effect);
     void (*evaluate)(void *arg, struct effect *effect);
+    void (*voters)(void *arg, const struct effect *effect);
     void (*yield)(void *arg, const char *host);
     void (*notice)(void *arg, const char *line);
     void (*trace)(void *arg, const char *line);

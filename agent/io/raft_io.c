@@ -127,10 +127,17 @@ static int make_configuration(struct raft_backend *b, struct err *err)
     buf_adds(&all, b->conf.cluster);
     buf_add(&all, "", 1);
     buf_add(&all, b->wire.encoded.base, b->wire.encoded.len);
+    if (b->conf.group != NULL)
+        buf_add(&all, b->conf.group, HASH_SIZE);
     uint8_t hash[HASH_SIZE];
     hash_domain("skein.raft-group/1", all.data, all.len, hash);
     memcpy(&b->wire.group, hash, sizeof b->wire.group);
     return 0;
+}
+
+uint64_t raft_backend_group(const struct raft_backend *b)
+{
+    return b->wire.group;
 }
 
 DEFINE_CLEANUP(struct raft_backend, raft_backend_free)

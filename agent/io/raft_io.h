@@ -46,7 +46,9 @@ struct raft_backend_conf {
     const char *cluster;
     const char *const *voters; /* sorted; a voter's id is its place, from 1; borrowed */
     size_t n_voters;
-    size_t self; /* place of this one, from 0 */
+    size_t self;          /* place of this one, from 0 */
+    const uint8_t *group; /* see consensus.h; borrowed by raft_backend_new */
+    uint64_t base_index;
     unsigned election_timeout_ms;
     struct raft_disk disk;
     struct raft_clock clock;
@@ -80,6 +82,7 @@ bool raft_backend_finish_close(struct raft_backend *b);
 
 /* NULL while the disk works. */
 const struct err *raft_backend_failure(const struct raft_backend *b);
+uint64_t raft_backend_group(const struct raft_backend *b);
 /* The last entry in the snapshot that libraft restores just now. */
 uint64_t raft_backend_restoring(const struct raft_backend *b);
 uint64_t raft_backend_refused(const struct raft_backend *b);
@@ -93,6 +96,8 @@ struct consensus_seams {
     struct raft_disk disk;
     struct raft_clock clock;
 };
+
+struct consensus_seams consensus_store_seams(struct store *store); /* and the real clock */
 
 int consensus_open_over(const struct consensus_conf *conf, const struct consensus_seams *seams,
                         const struct consensus_callbacks *cb, struct consensus **ret,

@@ -146,6 +146,10 @@ int raft_net_send(struct raft_io *io, struct raft_io_send *req, const struct raf
         answer_later(b, req, RAFT_NOCONNECTION);
         return 0;
     }
+    if (m.type == RAFT_IO_REQUEST_VOTE && m.request_vote.last_log_index < b->conf.base_index) {
+        answer_later(b, req, RAFT_NOCONNECTION); /* see take_vote */
+        return 0;
+    }
     if (m.type == RAFT_IO_APPEND_ENTRIES_RESULT)
         guard_append_result(b, &m.append_entries_result);
     if (m.type == RAFT_IO_REQUEST_VOTE_RESULT)
@@ -233,9 +237,20 @@ void raft_net_deliver_held(struct raft_backend *b)
     }
 }
 
+/* A log that does not reach to where the group began lacks what was agreed on before: two voters
+ * that both begin with nothing must not elect each other. */
+static void take_vote(struct raft_backend *b, struct raft_message *m)
+{
+    if (m->request_vote.last_log_index >= b->conf.base_index)
+        b->recv(&b->io, m);
+}
+
 static void hand_over(struct raft_backend *b, struct raft_message *m)
 {
     switch (m->type) {
+    case RAFT_IO_REQUEST_VOTE:
+        take_vote(b, m);
+        break;
     case RAFT_IO_APPEND_ENTRIES:
         take_append(b, m);
         break;

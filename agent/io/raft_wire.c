@@ -405,6 +405,7 @@ int raft_wire_decode(const struct raft_wire *w, const Skein__RaftMessage *m, raf
         return decode_timeout_now(m->timeout_now, ret, err);
     case SKEIN__RAFT_MESSAGE__KIND_PART:
     case SKEIN__RAFT_MESSAGE__KIND_PART_ACK:
+    case SKEIN__RAFT_MESSAGE__KIND_ENDED: /* the council's */
     case SKEIN__RAFT_MESSAGE__KIND__NOT_SET:
     case _SKEIN__RAFT_MESSAGE__KIND__CASE_IS_INT_SIZE:
     default:

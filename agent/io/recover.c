@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <uv.h>
 
-#include "agent/io/raft_io.h"
+#include "agent/io/council_seams.h"
 #include "agent/io/store.h"
 #include "proto/canon.h"
 #include "proto/util.h"
@@ -20,7 +20,8 @@ struct recover {
     struct raft_configuration configuration;
     struct raft_buffer encoded; /* the new voters */
     struct store_raft_state log;
-    char *before; /* names of the voters that the log has now */
+    struct voter_groups groups; /* those that were known; n 0: the voters were never replaced */
+    char *before;               /* names of the voters that the log has now */
 };
 
 static const char warning[] =
@@ -111,25 +112,63 @@ static int look_at_voters(struct recover *r, bool *ret_new, struct err *err)
     return 0;
 }
 
+static int load_groups(struct recover *r, struct store *from, struct err *err)
+{
+    _cleanup_(freep) void *value = NULL;
+    size_t len = 0;
+    int rc = store_kv_get(from, COUNCIL_KEY_GROUP, &value, &len, err);
+    if (rc == -ERR_NOT_FOUND)
+        return 0;
+    return rc < 0 ? rc : groups_unpack(value, len, &r->groups, err);
+}
+
+static int load_from(struct recover *r, struct store *from, struct err *err)
+{
+    int rc = store_raft_load(from, &r->log, err);
+    return rc < 0 ? rc : load_groups(r, from, err);
+}
+
 static int load(struct recover *r, struct err *err)
 {
     struct store_conf conf = {.path = r->conf->from, .loop = &r->loop};
     struct store *other = NULL;
     struct stat st;
     if (conf.path == NULL)
-        return store_raft_load(r->store, &r->log, err);
+        return load_from(r, r->store, err);
     if (stat(conf.path, &st) < 0)
         return err_set(err, ERR_NOT_FOUND, "%s: %m", conf.path);
     int rc = store_open(&conf, &other, err);
     if (rc < 0)
         return rc;
-    rc = store_raft_load(other, &r->log, err);
+    rc = load_from(r, other, err);
     store_close(other, NULL, NULL);
     return rc;
 }
 
+/* Where voters are replaced, those that recover are a group of their own, after all that were. */
+static void write_group(const struct recover *r, struct store_batch *b)
+{
+    struct voter_groups groups = r->groups;
+    struct voter_group next = {.n = r->n_voters};
+    size_t len;
+    if (groups.n == 0)
+        return;
+    const struct voter_group *last = &groups.list[groups.n - 1];
+    if (r->conf->from == NULL) { /* else it was named by who handed the log out */
+        next.number = last->number + 1;
+        group_digest(last, next.previous);
+        for (size_t i = 0; i < r->n_voters; i++)
+            snprintf(next.voters[i].host, sizeof next.voters[i].host, "%s", r->voters[i]);
+        snprintf(next.reason, sizeof next.reason, "recovered");
+        groups_add(&groups, &next);
+    }
+    _cleanup_(freep) uint8_t *bytes = groups_pack(&groups, &len);
+    store_kv_put(b, COUNCIL_KEY_GROUP, bytes, len);
+}
+
 static void write_log(const struct recover *r, struct store_batch *b, uint64_t term)
 {
+    write_group(r, b);
     const struct store_raft_state *l = &r->log;
     const struct store_raft_snapshot *s = &l->snapshot;
     store_raft_truncate(b, 1);

@@ -7,6 +7,7 @@ choose_voters() {
     local all=("$@") n=$# count=1 i text=""
     ((n < 3)) || count=3
     ((n < 5)) || count=5
+    [ -z "$(cat "$STATE/voters")" ] || count=$(cat "$STATE/voters")
     for ((i = 0; i < count; i++)); do
         text+="${text:+, }\"${all[i * n / count]}\""
     done
@@ -26,7 +27,7 @@ agent_configs() {
     done
     jq -r --arg cluster "$NAME" --arg state "$STATE" --arg net "$(cat "$STATE/net")" --arg seeds "$seeds" \
         --arg voters "$voters" --arg policies "$(cat "$STATE/policies")" --arg folder "$REPO/policies" \
-        --arg evaluate "$(cat "$STATE/evaluate")" --arg https "$(cat "$STATE/https")" '
+        --arg replace "$(cat "$STATE/replace")" --arg wanted "$(cat "$STATE/voters")" --arg evaluate "$(cat "$STATE/evaluate")" --arg https "$(cat "$STATE/https")" '
         .hosts | to_entries[] | .key as $i | .value |
         "127.\($net).\($i / 250 | floor).\($i % 250 + 1):7440" as $address | [.name, (
         "cluster = \($cluster | @json);",
@@ -42,7 +43,8 @@ agent_configs() {
         "sensors = { source = \"none\"; };",
         "migration = { link_mbps = \(.migration_mbps); };",
         "capacity = { reserved_mib = \(.memory_reserved_mib); cpu_overcommit = \(.cpu_overcommit | tojson); memory_overcommit = \(.memory_overcommit | tojson); };",
-        "raft = { voters = [ \($voters) ]; election_timeout_ms = 500; };",
+        "raft = { voters = [ \($voters) ]; election_timeout_ms = 500; replace_after_s = \($replace);" +
+        (if $replace != "0" and $wanted != "" then " wanted = \($wanted);" else "" end) + " };",
         "policies = { directory = \($folder | @json); active = [ \($policies) ]; evaluate_interval_s = \($evaluate); };"
         )] | .[0] as $name | .[1:][] | "\($name)\t\(.)"' "$STATE/hosts.json" |
         awk -F '\t' -v at="$STATE/hosts" '{

@@ -57,11 +57,11 @@ read_up() {
             shift
             continue
             ;;
-        --hosts | --guests | --seed | --snapshot | --speed | --at | --world | --policies | --evaluate | --agent-config | --build) need $# "$1" ;;
+        --hosts | --guests | --seed | --snapshot | --speed | --at | --world | --policies | --evaluate | --voters | --replace-after | --agent-config | --build) need $# "$1" ;;
         *) usage "up does not know '$1'" ;;
         esac
         case $1 in
-        --hosts | --guests | --evaluate) is_number "$2" || usage "$1 wants a number, not '$2'" ;;&
+        --hosts | --guests | --evaluate | --voters | --replace-after) is_number "$2" || usage "$1 wants a number, not '$2'" ;;&
         --hosts) hosts=$2 && world+=("--hosts=$2") ;;
         --guests) world+=("--vms=$2") ;;
         --seed | --speed | --at | --snapshot) world+=("$1=$2") ;;&
@@ -69,6 +69,8 @@ read_up() {
         --world) world+=("$2") ;;
         --policies) policies=$(quoted_list "$2") ;;
         --evaluate) evaluate=$2 ;;
+        --voters) voters=$2 ;;
+        --replace-after) replace=$2 ;;
         --agent-config) extra=$2 ;;
         --build) build=$2 ;;
         esac
@@ -77,7 +79,7 @@ read_up() {
 }
 
 cmd_up() {
-    local world=() hosts="" agents=1 policies="" evaluate=2 extra="" build="" https=""
+    local world=() hosts="" agents=1 policies="" evaluate=2 extra="" build="" https="" voters="" replace=0
     read_up "$@"
     [ -z "$extra" ] || [ -r "$extra" ] || die "cannot read $extra"
     [ -z "$build" ] || [ -d "$build/bin" ] || die "there is no folder $build/bin"
@@ -95,6 +97,8 @@ cmd_up() {
     echo "$evaluate" >"$STATE/evaluate"
     [ -z "$extra" ] || cp "$extra" "$STATE/agent.extra"
     echo "$https" >"$STATE/https"
+    echo "$voters" >"$STATE/voters"
+    echo "$replace" >"$STATE/replace"
     start_world "${world[@]}"
     [ -z "$agents" ] || up_agents
     trap - EXIT

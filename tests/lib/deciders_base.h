@@ -68,6 +68,8 @@ struct world {
     bool undefined[VMS];              /* it runs where it is, without a definition */
     bool host_up[HOSTS];
     msec host_back[HOSTS];
+    uint64_t stores[HOSTS]; /* where voters are replaced */
+    bool begins[HOSTS];     /* it waits, with an empty store */
     int nonce;
 
     struct {

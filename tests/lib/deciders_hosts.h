@@ -242,8 +242,15 @@ static void show_host(struct world *w, int h)
     summary.incarnation = 1;
     summary.sequence = (uint64_t)(w->now / TICK) + 1;
     summary.hypervisor_ok = 1;
+    summary.has_voters = w->voters[0].conf.group.number != 0;
+    summary.voters = w->begins[h] ? 0 : w->voters[0].conf.group.number;
+    Skein__HostCapability capability = SKEIN__HOST_CAPABILITY__INIT;
+    capability.host = (char *)host_names[h];
+    capability.has_store = summary.has_voters;
+    capability.store = w->stores[h];
     detail.summary = &summary;
     detail.vms = list;
+    detail.capability = summary.has_voters ? &capability : NULL;
     for (int i = 0; i < VMS; i++) {
         if (w->vm_at[i] != h)
             continue;
@@ -268,6 +275,9 @@ static void show_hosts(struct world *w)
     for (int h = 0; h < HOSTS; h++) {
         for (int v = 0; v < VOTERS; v++)
             view_peer(w->voters[v].view, host_names[h], w->host_up[h], now);
+        for (int v = 0; v < VOTERS && w->voters[0].conf.group.number != 0; v++)
+            view_member(w->voters[v].view, host_names[h],
+                        &(struct view_member){.gone = !w->host_up[h]});
         if (w->host_up[h] && !w->views_frozen && (w->now / TICK) % 4 == h % 4)
             show_host(w, h);
     }

@@ -153,6 +153,9 @@ static void hand_out(struct sim *s, struct sim_host *h, struct effect *e)
     case EFFECT_EVALUATE:
         plans_evaluate(s, h, e->token, TAKE_PTR(e->evaluation));
         break;
+    case EFFECT_VOTERS:
+        electors_follow(s, h, e);
+        break;
     case EFFECT_YIELD:
         agreement_yield(s, h, e->key);
         break;
@@ -303,6 +306,7 @@ void agent_up(struct sim *s, struct sim_host *h)
                                                  NULL);
     free(records);
     SIM_TRACE(s, "%s: its agent starts", h->name);
+    electors_tell(s, h);
     if (h->voter)
         agreement_agent_up(s, h);
 }
@@ -348,7 +352,7 @@ void agent_crash(struct sim *s, struct sim_host *h, msec back_in)
     lose_groups(s, h);
     witness_forgot(s, h);
     agent_unlink(s, h);
-    if (h->voter)
+    if (h->voter || s->replaces)
         agreement_agent_down(s, h);
     people_agent_died(s, h);
 }

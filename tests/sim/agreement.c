@@ -8,16 +8,23 @@
 #define ELECTION_MS 500
 #define COMPACT_EVERY 16 /* entries between two snapshots of the state */
 
+/* For each of those who vote in the newest group, in the order of hosts. */
+#define EACH_VOTER(s, i)                                                                           \
+    int voters_[SIM_HOSTS_MAX], i;                                                                 \
+    size_t n_voters_ = electors_list(s, voters_);                                                  \
+    for (size_t k_ = 0; k_ < n_voters_ && (i = voters_[k_], true); k_++)
+
 static size_t majority(const struct sim *s)
 {
-    return (size_t)s->n_voters / 2 + 1;
+    int voters[SIM_HOSTS_MAX];
+    return electors_list(s, voters) / 2 + 1;
 }
 
 static size_t count_reachable(const struct sim *s, int from)
 {
     size_t n = 0;
-    for (int i = 0; i < s->n_voters; i++)
-        n += agent_reachable(s, from, i);
+    EACH_VOTER(s, i)
+    n += agent_reachable(s, from, i) && electors_know(s, &s->hosts[i]);
     return n;
 }
 
@@ -65,10 +72,8 @@ static void apply_one(struct sim *s, struct sim_host *h)
     witness_applied(s, h, before);
 }
 
-static void keep_image(struct sim *s, struct sim_host *h)
+static void make_image(struct sim *s, struct sim_host *h)
 {
-    if (h->node == NULL || h->applied < h->image_at + COMPACT_EVERY)
-        return;
     uint8_t hash[HASH_SIZE];
     char hex[HASH_HEX_SIZE];
     free(h->image);
@@ -79,6 +84,12 @@ static void keep_image(struct sim *s, struct sim_host *h)
     witness_fact(
         s, (struct fact){
                .kind = FACT_IMAGE, .host = h->name, .index = (int64_t)h->applied, .digest = hex});
+}
+
+static void keep_image(struct sim *s, struct sim_host *h)
+{
+    if (h->node != NULL && h->applied >= h->image_at + COMPACT_EVERY)
+        make_image(s, h);
 }
 
 static void restore(struct sim *s, struct sim_host *h, const struct sim_host *from)
@@ -100,10 +111,31 @@ static void restore(struct sim *s, struct sim_host *h, const struct sim_host *fr
 
 static void catch_up(struct sim *s, struct sim_host *h, size_t until)
 {
-    while (h->node != NULL && h->applied < until && !s->failed)
+    while (h->node != NULL && h->applied < until && !s->failed) {
         apply_one(s, h);
+        if (electors_ended(s, h) && !h->voter)
+            break;
+    }
     h->on_disk = MAX(h->on_disk, h->applied);
     keep_image(s, h);
+}
+
+void agreement_catch_up(struct sim *s, struct sim_host *h, size_t until)
+{
+    catch_up(s, h, until);
+}
+
+void agreement_no_planner(struct sim *s, struct sim_host *h)
+{
+    tell_role(s, h, h->told_term, -1);
+}
+
+/* Who has nothing of a log that has been compacted is given the state. */
+static void give_state(struct sim *s, struct sim_host *h, struct sim_host *leader)
+{
+    make_image(s, leader);
+    h->fresh = false;
+    restore(s, h, leader);
 }
 
 /* A voter hears from the planner: the entries, and who it is. */
@@ -114,7 +146,11 @@ static void hear(struct sim *s, struct later *l)
     if (l->a != a->term || a->leader < 0 || !leads(s, &s->hosts[a->leader]) ||
         !agent_reachable(s, a->leader, h->index))
         return;
-    const struct sim_host *leader = &s->hosts[a->leader];
+    struct sim_host *leader = &s->hosts[a->leader];
+    if (!electors_know(s, h))
+        return; /* what is said in a group is not heard in another */
+    if (h->fresh)
+        give_state(s, h, leader);
     if (leader->image != NULL && h->applied + COMPACT_EVERY < leader->image_at)
         restore(s, h, leader); /* the planner's log does not go back so far */
     catch_up(s, h, l->b);
@@ -124,7 +160,8 @@ static void hear(struct sim *s, struct later *l)
 static void spread(struct sim *s)
 {
     struct agreement *a = &s->agreement;
-    for (int i = 0; i < s->n_voters; i++) {
+    EACH_VOTER(s, i)
+    {
         const struct sim_host *h = &s->hosts[i];
         bool news = h->applied < a->n_log || h->told_term != a->term || h->told_leader != a->leader;
         if (i == a->leader || !news || h->node == NULL || sim_chance(s, 30000))
@@ -169,18 +206,32 @@ static void append(struct sim *s, uint8_t *data, size_t len, uint64_t term)
 static void mark_on_disk(struct sim *s)
 {
     struct agreement *a = &s->agreement;
-    for (int i = 0; i < s->n_voters; i++)
-        if (agent_reachable(s, a->leader, i))
-            s->hosts[i].on_disk = a->n_log;
+    EACH_VOTER(s, i)
+    if (agent_reachable(s, a->leader, i) && electors_know(s, &s->hosts[i]) && !s->hosts[i].fresh)
+        s->hosts[i].on_disk = a->n_log;
 }
 
 static bool can_commit(const struct sim *s, const struct sim_host *h)
 {
     size_t willing = 0;
-    for (int i = 0; i < s->n_voters; i++)
-        willing += agent_reachable(s, h->index, i) && s->hosts[i].disk_term <= s->agreement.term &&
-                   s->hosts[i].frozen_until <= s->now;
+    EACH_VOTER(s, i)
+    willing += agent_reachable(s, h->index, i) && electors_know(s, &s->hosts[i]) &&
+               !s->hosts[i].fresh && s->hosts[i].disk_term <= s->agreement.term &&
+               s->hosts[i].frozen_until <= s->now;
     return leads(s, h) && willing >= majority(s);
+}
+
+static void drop_pending(struct sim *s, size_t from);
+
+/* Nothing of the group counts any more; the next one has no planner yet. */
+static void end_group(struct sim *s)
+{
+    struct agreement *a = &s->agreement;
+    for (size_t i = 0; i < a->n_pending; i++)
+        sim_later(s, sim_between(s, 0, ELECTION_MS), a->leader, refuse)->a = a->pending[i].token;
+    drop_pending(s, 0);
+    a->leader = -1;
+    a->leader_knows = false;
 }
 
 static void commit_due(struct sim *s, struct later *l)
@@ -194,6 +245,8 @@ static void commit_due(struct sim *s, struct later *l)
     append(s, p.data, p.len, a->term);
     mark_on_disk(s);
     size_t index = a->n_log;
+    if (electors_committed(s))
+        end_group(s);
     catch_up(s, h, index);
     if (h->node != NULL && h->life == l->life)
         answer(s, h, p.token, index, ERR_OK, "");
@@ -266,19 +319,22 @@ static bool hears(const struct sim *s, int voter)
 static size_t would_vote(const struct sim *s, int candidate)
 {
     size_t n = 0;
-    for (int i = 0; i < s->n_voters; i++)
-        n += agent_reachable(s, candidate, i) && s->hosts[i].frozen_until <= s->now &&
-             s->hosts[i].on_disk <= s->hosts[candidate].on_disk && !hears(s, i);
+    EACH_VOTER(s, i)
+    n += agent_reachable(s, candidate, i) && electors_know(s, &s->hosts[i]) &&
+         s->hosts[i].frozen_until <= s->now && s->hosts[i].on_disk <= s->hosts[candidate].on_disk &&
+         !hears(s, i);
     return n;
 }
 
 static int find_candidate(struct sim *s)
 {
-    int first = (int)rng_below(&s->rng, (uint64_t)s->n_voters);
-    for (int k = 0; k < s->n_voters; k++) {
-        int i = (first + k) % s->n_voters;
-        if (s->hosts[i].node != NULL && s->hosts[i].frozen_until <= s->now &&
-            s->hosts[i].on_disk == s->agreement.n_log && would_vote(s, i) >= majority(s))
+    int voters[SIM_HOSTS_MAX];
+    size_t n = electors_list(s, voters), first = rng_below(&s->rng, n);
+    for (size_t k = 0; k < n; k++) {
+        int i = voters[(first + k) % n];
+        if (electors_know(s, &s->hosts[i]) && !s->hosts[i].fresh && s->hosts[i].node != NULL &&
+            s->hosts[i].frozen_until <= s->now && s->hosts[i].on_disk == s->agreement.n_log &&
+            would_vote(s, i) >= majority(s))
             return i;
     }
     return -1;
@@ -311,15 +367,25 @@ static void elect(struct sim *s, int winner)
     s->counts->elections++;
     if (unaware)
         depose(s, &s->hosts[replaced], old);
-    for (int i = 0; i < s->n_voters; i++)
-        if (agent_reachable(s, winner, i) && i != replaced)
-            tell_role(s, &s->hosts[i], a->term, -1);
+    EACH_VOTER(s, i)
+    if (agent_reachable(s, winner, i) && i != replaced && electors_know(s, &s->hosts[i]))
+        tell_role(s, &s->hosts[i], a->term, -1);
     size_t leaked = 0;
     while (leaked < a->n_pending && a->pending[leaked].leaked)
         leaked++;
-    for (size_t i = 0; i < leaked; i++)
-        append(s, TAKE_PTR(a->pending[i].data), a->pending[i].len, old);
+    bool ended = false;
+    for (size_t k = 0; k < leaked && !ended; k++) {
+        append(s, TAKE_PTR(a->pending[k].data), a->pending[k].len, old);
+        a->leader = winner;
+        mark_on_disk(s);
+        ended = electors_committed(s);
+    }
     drop_pending(s, 0);
+    if (ended) { /* it finds that the group has ended */
+        a->leader = -1;
+        catch_up(s, h, a->n_log);
+        return;
+    }
     a->leader = winner;
     a->leader_life = h->life;
     a->leader_knows = true;
@@ -339,10 +405,11 @@ static void hand_over(struct sim *s, struct later *l)
     const struct agreement *a = &s->agreement;
     int to = (int)l->a;
     size_t willing = 0;
-    for (int i = 0; i < s->n_voters; i++)
-        willing += agent_reachable(s, to, i) && s->hosts[i].frozen_until <= s->now &&
-                   s->hosts[i].on_disk <= s->hosts[to].on_disk;
-    if (!leads(s, &s->hosts[l->host]) || a->n_pending > 0 || s->hosts[to].node == NULL ||
+    EACH_VOTER(s, i)
+    willing += agent_reachable(s, to, i) && electors_know(s, &s->hosts[i]) &&
+               s->hosts[i].frozen_until <= s->now && s->hosts[i].on_disk <= s->hosts[to].on_disk;
+    if (!leads(s, &s->hosts[l->host]) || a->n_pending > 0 || s->hosts[to].fresh ||
+        !s->hosts[to].voter || !electors_know(s, &s->hosts[to]) || s->hosts[to].node == NULL ||
         s->hosts[to].on_disk != a->n_log || willing < majority(s))
         return;
     s->counts->handovers++;
@@ -352,7 +419,7 @@ static void hand_over(struct sim *s, struct later *l)
 void agreement_yield(struct sim *s, struct sim_host *h, const char *to)
 {
     int index = sim_host_index(s, to);
-    if (index < 0 || index >= s->n_voters || index == h->index)
+    if (index < 0 || (!s->replaces && index >= s->n_voters) || index == h->index)
         sim_fail(s, "%s hands planning over to %s", h->name, to);
     else if (leads(s, h))
         sim_later(s, sim_between(s, 1, ELECTION_MS), h->index, hand_over)->a = (uint64_t)index;
@@ -361,6 +428,7 @@ void agreement_yield(struct sim *s, struct sim_host *h, const char *to)
 void agreement_tick(struct sim *s)
 {
     struct agreement *a = &s->agreement;
+    electors_tick(s);
     struct sim_host *h = a->leader >= 0 ? &s->hosts[a->leader] : NULL;
     bool valid = h != NULL && leads(s, h);
     bool quorum =

@@ -182,9 +182,13 @@ static void make(struct sim *s)
                                   .timeout = STALL_MS,
                                   .slack = 4000});
     world_make(s);
+    s->replaces = !s->power && s->n_hosts > s->n_voters && s->seed % 2 == 0;
+    if (s->replaces)
+        electors_make(s);
     faults_make(s);
     /* Voters that believe anything, and hosts that do not vote and are honest. */
     s->captured = !s->conf.quiet && s->n_hosts > s->n_voters && sim_chance(s, 30000);
+    s->captured = s->captured && !s->replaces; /* others than those would vote */
     for (int i = 0; s->captured && i < s->n_voters; i++) {
         s->hosts[i].captured = true;
         s->hosts[i].conf.trust = &s->captured_trust;

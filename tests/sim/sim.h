@@ -123,8 +123,10 @@ struct sim_host {
     uint64_t links_seen; /* the world's links_changed when all links stood; 0: not all do */
 
     /* the voter */
-    uint64_t disk_term;      /* newest that it voted in or heard of */
-    size_t on_disk, applied; /* entries */
+    const char *voter_names[GROUP_VOTERS_MAX]; /* as it knows them, where they are replaced */
+    bool fresh;                                /* it votes now and was not given the state yet */
+    uint64_t disk_term;                        /* newest that it voted in or heard of */
+    size_t on_disk, applied;                   /* entries */
     uint64_t told_term;
     int told_leader;            /* -1: nobody */
     uint8_t *image;             /* owned: a snapshot of the state ... */
@@ -198,6 +200,7 @@ struct sim_rates { /* in 100000 a tick of 100 ms, for the whole cluster */
     X(frames)                                                                                      \
     X(crashes)                                                                                     \
     X(elections)                                                                                   \
+    X(replaced) /* groups of voters after the first */                                             \
     X(handovers)                                                                                   \
     X(plans)                                                                                       \
     X(approvals)                                                                                   \
@@ -253,7 +256,9 @@ struct sim {
     struct sim_counts *counts;
     struct trust trust, captured_trust;
 
-    int n_hosts, n_voters, n_vms;
+    int n_hosts, n_voters, n_vms; /* n_voters: at first */
+    bool replaces;                /* voters are replaced: not in every run */
+    struct voter_groups groups;   /* of voters, that were */
     unsigned limit_total;
     struct sim_host hosts[SIM_HOSTS_MAX];
     const char *voters[SIM_HOSTS_MAX], *addresses[SIM_HOSTS_MAX];
@@ -359,6 +364,23 @@ void agreement_agent_down(struct sim *s, struct sim_host *h);
 void agreement_agent_up(struct sim *s, struct sim_host *h); /* restores its state */
 void agreement_done(struct sim *s);
 
+void agreement_no_planner(struct sim *s, struct sim_host *h);
+void agreement_catch_up(struct sim *s, struct sim_host *h, size_t until);
+
+/* ---- electors.c ---- */
+
+void electors_make(struct sim *s);
+/* Who votes in the newest group. */
+size_t electors_list(const struct sim *s, int ret[SIM_HOSTS_MAX]);
+bool electors_know(const struct sim *s, const struct sim_host *h); /* that group */
+void electors_tell(struct sim *s, struct sim_host *h);             /* its node, at its start */
+/* After what was applied: true, and the host is in the next group. */
+bool electors_ended(struct sim *s, struct sim_host *h);
+void electors_follow(struct sim *s, struct sim_host *h, const struct effect *e);
+/* After what was committed: true, and there is a new group. */
+bool electors_committed(struct sim *s);
+void electors_tick(struct sim *s);
+
 /* ---- plans.c ---- */
 
 void plans_evaluate(struct sim *s, struct sim_host *h, uint64_t token,
@@ -382,6 +404,7 @@ void faults_end(struct sim *s);
 /* ---- witness.c ---- */
 
 void witness_fact(struct sim *s, struct fact f); /* "at" is filled in */
+void witness_host(struct sim *s, const struct sim_host *h, bool votes);
 void witness_check(struct sim *s);
 void witness_committed(struct sim *s, const struct log_entry *e, uint64_t index);
 void witness_applied(struct sim *s, struct sim_host *h, uint64_t before);

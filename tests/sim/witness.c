@@ -212,6 +212,17 @@ static void see_change(struct sim *s, const Skein__Entry *entry, const struct st
         see_report(s, p, i);
 }
 
+void witness_host(struct sim *s, const struct sim_host *h, bool votes)
+{
+    witness_fact(s, (struct fact){.kind = FACT_HOST,
+                                  .host = h->name,
+                                  .memory_mib = (int64_t)h->memory_mib,
+                                  .vcpus = (int64_t)h->vcpus,
+                                  .inflow = h->conf.limit_inflow,
+                                  .outflow = h->conf.limit_outflow,
+                                  .voter = votes});
+}
+
 void witness_committed(struct sim *s, const struct log_entry *e, uint64_t index)
 {
     struct err err;
@@ -591,8 +602,10 @@ static void ask_for_dead(struct sim *s, struct sim_host *h)
 
 static void same_images(struct sim *s)
 {
-    for (int i = 0; i < s->n_voters; i++) {
-        const struct sim_host *h = &s->hosts[i];
+    int voters[SIM_HOSTS_MAX];
+    size_t n = electors_list(s, voters);
+    for (size_t i = 0; i < n; i++) {
+        const struct sim_host *h = &s->hosts[voters[i]];
         uint8_t hash[HASH_SIZE];
         char hex[HASH_HEX_SIZE];
         size_t len;

@@ -114,13 +114,7 @@ void world_make(struct sim *s)
     for (int i = 0; i < s->n_hosts; i++)
         make_host(s, i);
     for (int i = 0; i < s->n_hosts; i++)
-        witness_fact(s, (struct fact){.kind = FACT_HOST,
-                                      .host = s->hosts[i].name,
-                                      .memory_mib = (int64_t)s->hosts[i].memory_mib,
-                                      .vcpus = (int64_t)s->hosts[i].vcpus,
-                                      .inflow = s->hosts[i].conf.limit_inflow,
-                                      .outflow = s->hosts[i].conf.limit_outflow,
-                                      .voter = s->hosts[i].voter});
+        witness_host(s, &s->hosts[i], s->hosts[i].voter);
     for (int i = 0; i < s->n_vms; i++)
         make_vm(s, i);
 }

@@ -180,6 +180,7 @@ static inline void on_request(struct world *w, struct host *h, struct step *s, c
     }
     case SKEIN__REQUEST__KIND__NOT_SET:
     case SKEIN__REQUEST__KIND_API:
+    case SKEIN__REQUEST__KIND_VOTERS:
     case _SKEIN__REQUEST__KIND__CASE_IS_INT_SIZE:
         fail_msg("a request that nobody here sends");
     }

@@ -86,6 +86,8 @@ static void asker_init(struct asker *a)
 }
 
 /* at: the voter's wall clock; 0: it does not tell. */
+static uint64_t voters_group; /* of which group the voters say that they are; 0: nothing */
+
 static void say_at(struct asker *a, int voter, const char *from, bool yes, uint64_t term, msec at)
 {
     Skein__PermitConfirmed c = SKEIN__PERMIT_CONFIRMED__INIT;
@@ -95,6 +97,8 @@ static void say_at(struct asker *a, int voter, const char *from, bool yes, uint6
     c.valid = yes;
     c.term = term;
     c.reason = (char *)"because";
+    c.has_voters = voters_group != 0;
+    c.voters = voters_group;
     Skein__Reply r = SKEIN__REPLY__INIT;
     r.id = a->tokens[voter];
     r.kind_case = SKEIN__REPLY__KIND_CONFIRMED;
@@ -180,6 +184,41 @@ static void refused_when_a_majority_cannot_come(void **state)
     asker_done(&a);
 }
 
+/* A word counts of who knows the same group of voters as the newest; and it is asked anew when the
+ * asker learns of another. */
+static void only_of_the_same_group(void **state)
+{
+    (void)state;
+    struct asker a;
+    struct err err;
+    asker_init(&a);
+    confirm_free(a.c);
+    a.conf.group.number = 3;
+    Skein__Permit p = SKEIN__PERMIT__INIT;
+    p.id = (char *)"p";
+    p.has_term = 1;
+    p.term = 4;
+    a.c = confirm_new(&a.s, OWNER_EXEC, NULL, 4, &p, 6000);
+    questions(&a);
+    voters_group = 2; /* they were replaced and do not know it */
+    for (int i = 0; i < 3; i++)
+        say(&a, i, five[i], true, 4);
+    voters_group = 0;
+    say(&a, 3, "v4", true, 4);
+    assert_int_equal(outcome(&a), CONFIRM_ASKING);
+    voters_group = 3;
+    for (int i = 0; i < 2; i++)
+        say(&a, i, five[i], true, 4);
+    assert_int_equal(outcome(&a), CONFIRM_ASKING);
+    say(&a, 2, "v3", true, 4);
+    assert_int_equal(outcome(&a), CONFIRM_VALID);
+    a.conf.group.number = 4;
+    assert_int_equal(outcome(&a), CONFIRM_REFUSED);
+    assert_err(confirm_why(a.c, CONFIRM_REFUSED, &err), &err, ERR_STALE, "the voters have changed");
+    voters_group = 0;
+    asker_done(&a);
+}
+
 static void silence_is_asked_again_and_then_no_answer(void **state)
 {
     (void)state;
@@ -226,6 +265,7 @@ int main(void)
         cmocka_unit_test(clocks_that_differ_are_no_word),
         cmocka_unit_test(three_of_five_in_one_term),
         cmocka_unit_test(refused_when_a_majority_cannot_come),
+        cmocka_unit_test(only_of_the_same_group),
         cmocka_unit_test(silence_is_asked_again_and_then_no_answer),
         cmocka_unit_test(without_voters_nothing_is_confirmed),
     };

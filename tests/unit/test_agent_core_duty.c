@@ -757,6 +757,109 @@ static void nobody_is_asked_to_plan_who_is_away_or_emptied(void **state)
     assert_int_equal(w.n_yielded, 1);
 }
 
+/* ---- voters ---- */
+
+static void replace_voters(struct world *w)
+{
+    struct err err = {0};
+    for (int v = 0; v < VOTERS; v++) {
+        struct node_conf *conf = &w->voters[v].conf;
+        assert_ok(group_first(host_names, VOTERS, &conf->group, &err), &err);
+        conf->voters_patience = 20000;
+    }
+    for (int h = 0; h < HOSTS; h++)
+        w->stores[h] = 10 + (uint64_t)h;
+    for (int v = 0; v < VOTERS; v++)
+        for (int i = 0; i < VOTERS; i++)
+            w->voters[v].conf.group.voters[i].store = w->stores[i];
+    elect(w, 0);
+}
+
+static const struct voter_group *named(struct world *w)
+{
+    return state_next_group(leaders_state(w));
+}
+
+static void a_lost_voter_is_replaced(void **state)
+{
+    (void)state;
+    WITH_WORLD(50);
+    replace_voters(&w);
+    world_run(&w, 2 * MINUTE);
+    assert_null(named(&w)); /* all is well */
+    w.host_up[2] = false;
+    world_run(&w, 15000);
+    assert_null(named(&w));
+    world_run(&w, 15000);
+    assert_non_null(named(&w));
+    assert_int_equal(named(&w)->number, 2);
+    assert_null(group_find(named(&w), "hv3"));
+    assert_true(group_has(named(&w), "hv4", 13) && named(&w)->n == 3);
+    assert_non_null(strstr(named(&w)->reason, "hv3 has been away"));
+    assert_true(named(&w)->index > 0 && named(&w)->term == w.term);
+}
+
+static void a_voter_in_maintenance_is_replaced_and_a_drained_one_not(void **state)
+{
+    (void)state;
+    WITH_WORLD(51);
+    replace_voters(&w);
+    order(&w, "drain", "hv2");
+    world_run(&w, MINUTE);
+    assert_null(named(&w));
+    order(&w, "maintenance", "hv2");
+    world_run(&w, MINUTE);
+    assert_non_null(named(&w));
+    assert_null(group_find(named(&w), "hv2"));
+}
+
+static void a_voter_with_a_new_store_takes_its_own_place(void **state)
+{
+    (void)state;
+    WITH_WORLD(52);
+    replace_voters(&w);
+    w.stores[1] = 99;
+    w.begins[1] = true;
+    world_run(&w, MINUTE);
+    assert_non_null(named(&w));
+    assert_true(group_has(named(&w), "hv2", 99) && !group_has(named(&w), "hv2", 11));
+    assert_int_equal(named(&w)->n, 3);
+}
+
+/* What the state says of an entry that has hv4 vote in hv3's place. */
+static enum err_code replace_by_entry(struct world *w)
+{
+    struct voter_group next;
+    struct err err = {0};
+    const struct node_conf *conf = &w->voters[w->leader].conf;
+    Skein__Entry entry = SKEIN__ENTRY__INIT;
+    assert_ok(group_next(&conf->group, "hv4", 13, "hv3", "why", &next, &err), &err);
+    entry.has_at_ms = 1;
+    entry.at_ms = (uint64_t)wall(w);
+    entry.kind_case = SKEIN__ENTRY__KIND_VOTERS;
+    entry.voters = group_message(&next);
+    commit(w, (Skein__Entry *)codec_copy(&entry.base));
+    skein__voter_group__free_unpacked(entry.voters, NULL);
+    catch_up(w, w->leader);
+    return state_last(leaders_state(w))->err.code;
+}
+
+/* Who is asked whether a permit stands may not know of the new voters yet. */
+static void no_voter_is_replaced_while_a_permit_stands(void **state)
+{
+    (void)state;
+    WITH_WORLD(53);
+    assert_int_equal(replace_by_entry(&w), ERR_UNSUPPORTED); /* they are fixed */
+    replace_voters(&w);
+    want_one(&w);
+    run_to_start(&w);
+    assert_int_equal(replace_by_entry(&w), ERR_UNAVAILABLE);
+    assert_null(named(&w));
+    run_until(&w, S(SUCCEEDED), 2 * MINUTE);
+    assert_int_equal(replace_by_entry(&w), ERR_OK);
+    assert_non_null(named(&w));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -799,6 +902,10 @@ int main(void)
         cmocka_unit_test(a_vm_that_cannot_move_is_stopped),
         cmocka_unit_test(an_emptied_planner_hands_over),
         cmocka_unit_test(nobody_is_asked_to_plan_who_is_away_or_emptied),
+        cmocka_unit_test(a_lost_voter_is_replaced),
+        cmocka_unit_test(a_voter_in_maintenance_is_replaced_and_a_drained_one_not),
+        cmocka_unit_test(a_voter_with_a_new_store_takes_its_own_place),
+        cmocka_unit_test(no_voter_is_replaced_while_a_permit_stands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,6 +123,14 @@ static void whole_files_are_checked(void **state)
                     "raft={voters=[\"a\",\"b\"];};",
                     "", &c, &err),
                &err, ERR_INVALID, "1, 3, 5 or 7 are wanted, not 2");
+    assert_err(load("cluster=\"a\";host=\"b\";mesh={listen=\"1.2.3.4:5\";};"
+                    "raft={voters=[\"b\"];wanted=3;};",
+                    "", &c, &err),
+               &err, ERR_INVALID, "raft.wanted is for voters that are replaced");
+    assert_err(load("cluster=\"a\";host=\"b\";mesh={listen=\"1.2.3.4:5\";};"
+                    "raft={voters=[\"b\"];wanted=4;replace_after_s=600;};",
+                    "", &c, &err),
+               &err, ERR_INVALID, "raft.wanted: 1, 3, 5 or 7");
     assert_err(config_load("/nonexistent/agent.conf", &c, &err), &err, ERR_IO, "cannot be read");
 }
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "agent/io/raft_io.h"
+#include "agent/io/council_seams.h"
 #include "agent/io/recover.h"
 #include "agent/io/store.h"
 #include "proto/util.h"
@@ -138,6 +138,40 @@ static void expect_audited(struct store *s, void *arg)
     assert_int_equal(audited, 1);
 }
 
+/* Voters were replaced before: hv1, hv2, hv3 are their second group. */
+static void put_groups(struct store *s, void *arg)
+{
+    static const char *const first[] = {"hv1", "hv2", "hv4"};
+    struct voter_groups groups = {0};
+    struct voter_group g, next;
+    struct err err = {0};
+    size_t len;
+    (void)arg;
+    assert_ok(group_first(first, 3, &g, &err), &err);
+    assert_ok(group_next(&g, "hv3", 3, "hv4", "gone", &next, &err), &err);
+    groups_add(&groups, &g);
+    groups_add(&groups, &next);
+    _cleanup_(freep) uint8_t *bytes = groups_pack(&groups, &len);
+    struct store_batch *b = store_batch_new();
+    store_kv_put(b, COUNCIL_KEY_GROUP, bytes, len);
+    assert_ok(store_submit_wait(s, b, &err), &err);
+}
+
+static void expect_third_group(struct store *s, void *arg)
+{
+    struct voter_groups groups;
+    struct err err = {0};
+    _cleanup_(freep) void *value = NULL;
+    size_t len;
+    (void)arg;
+    assert_ok(store_kv_get(s, COUNCIL_KEY_GROUP, &value, &len, &err), &err);
+    assert_ok(groups_unpack(value, len, &groups, &err), &err);
+    assert_int_equal(groups.n, 3);
+    assert_int_equal(groups.list[2].number, 3);
+    assert_int_equal(groups.list[2].n, 2);
+    assert_true(group_has(&groups.list[2], "hv9", 12345)); /* whatever its store is */
+}
+
 static int set_up(void **state)
 {
     struct world *w = xcalloc(1, sizeof *w);
@@ -206,6 +240,26 @@ static void the_log_is_given_to_other_voters(void **state)
     with_store(w->other, expect_audited, w);
 }
 
+/* Where voters are replaced, those that recover are a later group than all that were. */
+static void those_that_recover_are_the_newest_group(void **state)
+{
+    struct world *w = *state;
+    struct recover_conf conf = conf_of(w);
+    with_store(w->dir, put_groups, NULL);
+    conf.out = w->out;
+    assert_ok(run(w, &conf), &w->err);
+    says(w, "term 8, entry 12");
+    with_store(w->dir, expect_third_group, NULL);
+    free(w->config.host);
+    w->config.host = xstrdup("hv9");
+    w->config.state_dir = w->other;
+    conf.out = NULL;
+    conf.from = w->out;
+    assert_ok(run(w, &conf), &w->err);
+    says(w, "term 8, entry 12");
+    with_store(w->other, expect_third_group, NULL);
+}
+
 static void mistakes_are_refused(void **state)
 {
     struct world *w = *state;
@@ -272,6 +326,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(without_a_yes_nothing_is_done, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_log_is_given_to_other_voters, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(those_that_recover_are_the_newest_group, set_up, tear_down),
         cmocka_unit_test_setup_teardown(mistakes_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_running_agent_is_left_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(anothers_log_is_refused, set_up, tear_down),
