@@ -130,10 +130,16 @@ static const struct voter_group *next_by(const struct electorate *e, const struc
     return said->groups != NULL && !said->begins ? groups_after(said->groups, &conf->group) : NULL;
 }
 
+/* It has nothing, or another store than the voter that it was. */
 static bool has_lost(const struct electorate *e, const struct node_conf *conf, size_t voter)
 {
-    bool self = strcmp(conf->group.voters[voter].host, conf->host) == 0;
-    return self ? conf->begins : e->said[voter].answered && e->said[voter].begins;
+    const struct group_voter *v = &conf->group.voters[voter];
+    const struct said *said = &e->said[voter];
+    bool self = strcmp(v->host, conf->host) == 0;
+    if (!self && !said->answered)
+        return false;
+    return (self ? conf->begins : said->begins) ||
+           (v->store != 0 && v->store != (self ? conf->store : said->store));
 }
 
 static bool majority_says(const struct electorate *e, const struct node_conf *conf,

@@ -231,6 +231,27 @@ static void a_lost_voter_does_not_hold_up(void **state _unused_)
     electorate_free(o.e);
 }
 
+/* Also when it has learnt since who votes. */
+static void nor_one_with_another_store(void **state _unused_)
+{
+    struct one o;
+    struct voter_group g1 = first_group();
+    for (size_t i = 0; i < 3; i++)
+        g1.voters[i].store = 1 + i;
+    struct voter_group g2 = follow(&g1, "d", 4, "a");
+    struct voter_groups know = {.list = {g1, g2}, .n = 2}, old = {.list = {g1}, .n = 1};
+    for (int lost = 0; lost < 2; lost++) {
+        begin(&o, "z", false);
+        tell(&o, &old);
+        electorate_heard(o.e, 2);
+        tick(&o);
+        answer(&o, 0, &old, false, lost ? 77 : 1);
+        answer(&o, 2, &know, false, 3);
+        assert_int_equal(o.followed.n, lost ? 2 : 0);
+        electorate_free(o.e);
+    }
+}
+
 static void the_first_voters_begin_together(void **state _unused_)
 {
     struct one o;
@@ -289,6 +310,7 @@ int main(void)
         cmocka_unit_test(one_group_vouches_for_the_one_before),
         cmocka_unit_test(a_majority_of_those_who_voted_is_followed),
         cmocka_unit_test(a_lost_voter_does_not_hold_up),
+        cmocka_unit_test(nor_one_with_another_store),
         cmocka_unit_test(the_first_voters_begin_together),
         cmocka_unit_test(who_votes_no_more_asks_who_plans),
     };

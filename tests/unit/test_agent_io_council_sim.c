@@ -35,7 +35,9 @@ static bool follow_majority(struct node *n)
             continue;
         for (size_t k = 0; k < n->group.n; k++) {
             const struct node *v = &n->w->nodes[n->group.voters[k].host[2] - '1'];
-            bool lost = (v == n || hear(n, k) != NULL) && council_is_new(v->c);
+            bool lost =
+                (v == n || linked(n->w, n->n, v->n)) &&
+                (council_is_new(v->c) || !group_has(&n->group, names[v->n], council_store(v->c)));
             say += lost || (hear(n, k) != NULL && group_same(hear(n, k), g));
         }
         if (say < n->group.n / 2 + 1)
