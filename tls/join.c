@@ -79,6 +79,13 @@ void join_request_done(struct join_request *request)
     explicit_bzero(request->secret, sizeof request->secret);
 }
 
+/* An exponent as large as the modulus makes one check of a signature take a tenth of a second. */
+static bool has_small_exponent(gnutls_pubkey_t key)
+{
+    _cleanup_(datum_done) gnutls_datum_t m = {0}, e = {0};
+    return gnutls_pubkey_export_rsa_raw2(key, &m, &e, GNUTLS_EXPORT_FLAG_NO_LZ) == 0 && e.size <= 4;
+}
+
 static int check_key(gnutls_pubkey_t key, enum identity_use use, struct err *err)
 {
     unsigned bits = 0;
@@ -89,7 +96,8 @@ static int check_key(gnutls_pubkey_t key, enum identity_use use, struct err *err
             gnutls_pubkey_export_ecc_raw2(key, &curve, NULL, NULL, 0) < 0 ||
             curve != GNUTLS_ECC_CURVE_SECP256R1)
             return err_set(err, ERR_INVALID, "wants an ECDSA key on P-256");
-    } else if (algorithm != GNUTLS_PK_RSA || bits < RSA_MIN || bits > RSA_MAX) {
+    } else if (algorithm != GNUTLS_PK_RSA || bits < RSA_MIN || bits > RSA_MAX ||
+               !has_small_exponent(key)) {
         return err_set(err, ERR_INVALID, "wants an RSA key of %d to %d bits", RSA_MIN, RSA_MAX);
     }
     return 0;
@@ -270,6 +278,18 @@ static int key_digest(gnutls_x509_privkey_t key, uint8_t ret[HASH_SIZE])
     return gnutls_x509_privkey_get_key_id(key, GNUTLS_KEYID_USE_SHA256, ret, &len);
 }
 
+/* One certificate and nothing beside it: it will stand in files whose readers believe all of them.
+ */
+static int check_single(const char *pem, const char *what, struct err *err)
+{
+    _cleanup_(chain_done) struct chain chain = {0};
+    int rc = chain_read(pem, &chain, err);
+    if (rc < 0 || chain.n == 1)
+        return rc;
+    return err_set(err, ERR_UNAUTHENTICATED, "%s: %u certificates where one is wanted", what,
+                   chain.n);
+}
+
 static int check_one(const struct join_answer *a, const struct anchor *anchor,
                      enum identity_use use, const char *host, gnutls_x509_privkey_t key, msec now,
                      struct err *err)
@@ -282,7 +302,8 @@ static int check_one(const struct join_answer *a, const struct anchor *anchor,
         return err_set(err, ERR_INVALID, "it is missing");
     _cleanup_(freep) char *pem = xasprintf("%s%s", a->certificates[use], a->issuer);
     int rc;
-    if ((rc = chain_read(pem, &chain, err)) < 0 ||
+    if ((rc = check_single(a->certificates[use], "certificate", err)) < 0 ||
+        (rc = chain_read(pem, &chain, err)) < 0 ||
         (rc = anchor_verify(anchor, chain.crts, chain.n, a->cluster.name, use, now, &subject,
                             err)) < 0)
         return rc;
@@ -306,7 +327,9 @@ int join_answer_check(const struct join_answer *a, const char *root, const char 
     int rc;
     if (strcmp(a->cluster.name, cluster) != 0)
         return err_set(err, ERR_UNAUTHENTICATED, "the answer is of cluster %s", a->cluster.name);
-    if ((rc = chain_read(a->machines, &roots, err)) < 0 ||
+    if ((rc = check_single(a->machines, "machines' root", err)) < 0 ||
+        (a->issuer[0] != '\0' && (rc = check_single(a->issuer, "issuer", err)) < 0) ||
+        (rc = chain_read(a->machines, &roots, err)) < 0 ||
         (rc = spki_digest(roots.crts[0], digest, err)) < 0)
         return rc;
     if (strcmp(digest, root) != 0)

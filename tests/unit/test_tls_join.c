@@ -292,12 +292,42 @@ static void answer_there_and_back(void **state)
     }
 }
 
+/* What is written among libvirt's and QEMU's authorities is the root and its issuer, nothing
+ * beside. */
+static void no_other_authority_comes_along(void **state)
+{
+    const struct world *w = *state;
+    struct err err = {0};
+    struct world other;
+    _cleanup_(scene_done) struct scene s = {.root = ""};
+    scene_open(w, &s);
+    world_init(&other, "dc1", UUID_TWO);
+    struct join_answer a = answer_of(w, &s);
+    const gnutls_x509_privkey_t *keys = s.keys.of;
+    _cleanup_(freep) char *rogue = pki_crt_pem(other.machines.crt);
+    _cleanup_(freep) char *roots = xasprintf("%s%s", s.machines, rogue);
+    _cleanup_(freep) char *issuers = xasprintf("%s%s", s.issuer_pem, rogue);
+    _cleanup_(freep) char *leaves = xasprintf("%s%s", s.certificate, rogue);
+    world_done(&other);
+    a.machines = roots;
+    assert_err(join_answer_check(&a, s.root, "dc1", "hv9", keys, NOW, &err), &err,
+               ERR_UNAUTHENTICATED, "machines' root: 2 certificates");
+    a.machines = s.machines;
+    a.issuer = issuers;
+    assert_err(join_answer_check(&a, s.root, "dc1", "hv9", keys, NOW, &err), &err,
+               ERR_UNAUTHENTICATED, "issuer: 2 certificates");
+    a.issuer = s.issuer_pem;
+    a.certificates[USE_AGENT] = leaves;
+    assert_err(join_answer_check(&a, s.root, "dc1", "hv9", keys, NOW, &err), &err,
+               ERR_UNAUTHENTICATED, "2 certificates");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(request_there_and_back), cmocka_unit_test(what_is_no_request_is_refused),
         cmocka_unit_test(keys_are_looked_at),     cmocka_unit_test(answer_is_checked),
-        cmocka_unit_test(answer_there_and_back),
+        cmocka_unit_test(answer_there_and_back),  cmocka_unit_test(no_other_authority_comes_along),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
