@@ -68,6 +68,14 @@ static bool stands_in(gnutls_x509_crl_t list, const uint8_t *serial, size_t len)
     return false;
 }
 
+/* Whom an issuer made hosts of, its number does not say: it is about everybody. */
+static bool is_issuers(const uint8_t serial[SERIAL_BYTES])
+{
+    uint8_t hash[HASHED];
+    hash_of(USE_COUNT, "issuer", hash);
+    return memcmp(serial + sizeof mark, hash, HASHED) == 0;
+}
+
 static int add_new(gnutls_x509_crl_t list, gnutls_x509_crl_t older, struct revoked *r)
 {
     int n = gnutls_x509_crl_get_crt_count(list);
@@ -79,7 +87,7 @@ static int add_new(gnutls_x509_crl_t list, gnutls_x509_crl_t older, struct revok
             return rc;
         if (stands_in(older, serial, len))
             continue;
-        if (len != SERIAL_BYTES || memcmp(serial, mark, sizeof mark) != 0) {
+        if (len != SERIAL_BYTES || memcmp(serial, mark, sizeof mark) != 0 || is_issuers(serial)) {
             r->unmarked = true;
             continue;
         }

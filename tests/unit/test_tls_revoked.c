@@ -68,6 +68,23 @@ static void test_names_of_a_list(void **state)
     revoked_done(&r);
 }
 
+/* Nothing that a revoked issuer made counts any more: sessions of all whom it may have made end. */
+static void test_a_revoked_issuer_is_everybody(void **state)
+{
+    struct lists *t = *state;
+    struct err err = {0};
+    struct revoked r = {0};
+    _cleanup_(pki_root_done) struct pki_root issuer = {0};
+    _cleanup_(freep) char *list = NULL;
+    assert_ok(
+        pki_issuer_create(&t->world.machines, &t->world.cluster, "hv1", 365, NOW, &issuer, &err),
+        &err);
+    assert_ok(pki_crl(&t->world.machines, NULL, issuer.crt, 30, NOW, &list, &err), &err);
+    assert_ok(revoked_since(t->root, list, NULL, &r, &err), &err);
+    assert_true(revoked_names(&r, USE_LIBVIRT, "hv9"));
+    revoked_done(&r);
+}
+
 /* Numbers of older versions may be anybody's. */
 static void test_unmarked_is_everybody(void **state)
 {
@@ -99,6 +116,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_names_of_a_list, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_revoked_issuer_is_everybody, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unmarked_is_everybody, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
