@@ -117,6 +117,11 @@ void issuer_join(struct issuer *s, struct moment now, uint64_t from, const char 
         s->conf.answer(s->conf.arg, from, NULL, &err); /* no record: it would be their doing */
         return;
     }
+    if (trust_issuer(s->conf.trust, s->authority.crt, now.wall, &err) < 0) {
+        err_wrap(&err, "issuer"); /* before a token is spent for nothing */
+        refuse(s, from, NULL, &err);
+        return;
+    }
     if (join_request_read(bytes, len, &request, &err) < 0) {
         refuse(s, from, NULL, &err);
         return;

@@ -349,9 +349,9 @@ static void a_revoked_issuer_issues_nothing(void **state)
     struct said said = good(s);
     _cleanup_(freep) char *envelope = signed_by(s, &said);
     assert_ok(pki_issuer_load(s->config.issuer_cert, s->config.issuer_key, &own, &err), &err);
-    write_crl(s, own.crt);
-    assert_ok(trust_reload(s->trust, NOW, &err), &err);
     join(s, "hv9", SECRET);
+    write_crl(s, own.crt); /* while the voters are asked */
+    assert_ok(trust_reload(s->trust, NOW, &err), &err);
     spent(s, envelope);
     refused(s, ERR_DENIED, "revoked");
     issuer_free(TAKE_PTR(s->issuer));
@@ -365,6 +365,20 @@ static void a_revoked_issuer_issues_nothing(void **state)
     assert_err(open_issuer(s, &err), &err, ERR_EXPIRED, "expired");
 }
 
+/* An issuer that may not issue costs nobody his token. */
+static void a_revoked_issuer_spends_no_token(void **state)
+{
+    struct scene *s = *state;
+    struct err err = {0};
+    _cleanup_(pki_root_done) struct pki_root own = {0};
+    assert_ok(pki_issuer_load(s->config.issuer_cert, s->config.issuer_key, &own, &err), &err);
+    write_crl(s, own.crt);
+    assert_ok(trust_reload(s->trust, NOW, &err), &err);
+    join(s, "hv9", SECRET);
+    assert_int_equal(s->question, 0);
+    refused(s, ERR_DENIED, "revoked");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +387,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_voters_refusal_is_passed_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(too_many_are_not_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_revoked_issuer_issues_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_revoked_issuer_spends_no_token, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
