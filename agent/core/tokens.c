@@ -1,5 +1,6 @@
 #include "agent/core/tokens.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
 #include "proto/codec.h"
@@ -62,18 +63,24 @@ static bool role_ok(const char *role)
 }
 
 /* What cannot stand in a certificate must not be signed: the token would be spent for nothing. */
-static bool fits(const char *text, bool dns)
+static bool is_dns(const char *text)
 {
-    static const char names[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
-    static const char addresses[] = "0123456789abcdefABCDEF.:";
+    static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
     size_t n = strlen(text);
-    return n > 0 && n <= (dns ? 253 : 45) && strspn(text, dns ? names : addresses) == n;
+    return n > 0 && n <= 253 && strspn(text, chars) == n;
+}
+
+static bool is_address(const char *text)
+{
+    uint8_t bytes[16];
+    return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
 }
 
 int tokens_names(const json_t *command, const char *key, const char *ret[TOKENS_NAMES_MAX],
                  size_t *ret_n, struct err *err)
 {
     const json_t *list = json_object_get(command, key), *item;
+    bool dns = strcmp(key, "dns") == 0;
     size_t i;
     *ret_n = 0;
     if (list != NULL && (!json_is_array(list) || json_array_size(list) > TOKENS_NAMES_MAX))
@@ -83,7 +90,7 @@ int tokens_names(const json_t *command, const char *key, const char *ret[TOKENS_
     {
         if (!json_is_string(item))
             return err_set(err, ERR_INVALID, "command: %s[%zu] is not a text", key, i);
-        if (!fits(json_string_value(item), strcmp(key, "dns") == 0))
+        if (dns ? !is_dns(json_string_value(item)) : !is_address(json_string_value(item)))
             return err_set(err, ERR_INVALID, "command: %s[%zu] \"%.60s\" is none", key, i,
                            json_string_value(item));
         ret[(*ret_n)++] = json_string_value(item);

@@ -53,7 +53,8 @@ struct tokens_command {
 
 int tokens_read(const struct trust_command *c, struct tokens_command *ret, struct err *err);
 /* The names that a token-create gives its host: key is "dns" or "addresses"; borrowed from command.
- * ERR_INVALID: not a list of at most TOKENS_NAMES_MAX texts. */
+ * ERR_INVALID: not a list of at most TOKENS_NAMES_MAX names, or addresses, as certificates have
+ * them. */
 int tokens_names(const json_t *command, const char *key, const char *ret[TOKENS_NAMES_MAX],
                  size_t *ret_n, struct err *err);
 

@@ -154,6 +154,9 @@ static void what_is_malformed_is_refused(void **state _unused_)
             "addresses[0] \"hv9.lab\"");
     refused(&w, TRUST_ADMIN, changed(&m, "dns", json_pack("[s, s]", "hv9", "a b")), ERR_INVALID,
             "dns[1] \"a b\"");
+    refused(&w, TRUST_ADMIN, changed(&m, "addresses", json_pack("[s]", "10.0.0.300")), ERR_INVALID,
+            "addresses[0]");
+    refused(&w, TRUST_ADMIN, changed(&m, "dns", json_pack("[s]", "*.lab")), ERR_INVALID, "dns[0]");
     refused(&w, TRUST_ADMIN, taking_back("xyz"), ERR_INVALID, "not a token");
     refused(&w, TRUST_ADMIN, json_pack("{s:s, s:s}", "type", "token-use", "proof", m.proof),
             ERR_UNSUPPORTED, "");
