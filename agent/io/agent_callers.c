@@ -8,6 +8,7 @@
 #include "agent/io/http.h"
 #include "agent/io/libvirt_conf.h"
 #include "agent/io/trust.h"
+#include "proto/log.h"
 #include "proto/util.h"
 #include "tls/file.h"
 #include "tls/join.h"
@@ -57,8 +58,12 @@ static int start_http(struct agent *a, struct err *err)
         .admit = admit,
         .on_call = api_called,
     };
-    int rc = agent_open_issuer(a, err);
-    if (rc >= 0 && conf.listen[0] != '\0')
+    int rc = 0;
+    if (agent_open_issuer(a, err) < 0) {
+        log_err(err, "no certificates are issued here: the hosts' door stays closed");
+        conf.hosts_listen = "";
+    }
+    if (conf.listen[0] != '\0')
         rc = http_tls_read(a->config->tls_directory, &tls, err);
     if (rc >= 0 && conf.hosts_listen[0] != '\0')
         rc = http_tls_read_hosts(a->config->tls_directory, &hosts, err);
