@@ -7,8 +7,8 @@
 
 void token_format(const struct token *token, char ret[TOKEN_TEXT_SIZE])
 {
-    snprintf(ret, TOKEN_TEXT_SIZE, BEGINNING "%s:%s:%s", token->cluster, token->root,
-             token->secret);
+    snprintf(ret, TOKEN_TEXT_SIZE, BEGINNING "%s:%s:%s:%s", token->cluster, token->machines,
+             token->people, token->secret);
 }
 
 static bool is_digest(const char *text)
@@ -22,9 +22,10 @@ int token_parse(const char *text, struct token *ret, struct err *err)
     if (strncmp(text, BEGINNING, strlen(BEGINNING)) != 0)
         return err_set(err, ERR_INVALID, "that is no token: it would begin with " BEGINNING);
     int end = 0;
-    if (sscanf(text + strlen(BEGINNING), "%64[a-z0-9._-]:%64[0-9a-f]:%64[0-9a-f]%n", t.cluster,
-               t.root, t.secret, &end) != 3 ||
-        text[strlen(BEGINNING) + (size_t)end] != '\0' || !is_digest(t.root) || !is_digest(t.secret))
+    if (sscanf(text + strlen(BEGINNING), "%64[a-z0-9._-]:%64[0-9a-f]:%64[0-9a-f]:%64[0-9a-f]%n",
+               t.cluster, t.machines, t.people, t.secret, &end) != 4 ||
+        text[strlen(BEGINNING) + (size_t)end] != '\0' || !is_digest(t.machines) ||
+        !is_digest(t.people) || !is_digest(t.secret))
         return err_set(err, ERR_INVALID, "the token is not whole: copy all of it");
     *ret = t;
     return 0;

@@ -1,5 +1,6 @@
-/* token.h - what lets one host join once: "skein1:CLUSTER:ROOT:SECRET".
- * ROOT is the digest of the machines' root's key: whoever joins knows by it whom to believe. The
+/* token.h - what lets one host join once: "skein1:CLUSTER:MACHINES:PEOPLE:SECRET".
+ * MACHINES and PEOPLE are digests of both roots' keys: whoever joins knows by them whom to believe,
+ * the first before he says his secret, the second before he takes any person for one. The
  * replicated state holds the hash of a proof of the secret, so that an agent that asks to use it
  * shows no more than that proof: with it a token can be spent, but no certificate had. Pure. */
 #ifndef SKEIN_PROTO_TOKEN_H
@@ -9,12 +10,13 @@
 #include "proto/hash.h"
 
 #define TOKEN_CLUSTER_SIZE 65
-#define TOKEN_TEXT_SIZE (sizeof "skein1:::" + TOKEN_CLUSTER_SIZE + 2 * HASH_HEX_SIZE)
+#define TOKEN_TEXT_SIZE (sizeof "skein1::::" + TOKEN_CLUSTER_SIZE + 3 * HASH_HEX_SIZE)
 
 struct token {
     char cluster[TOKEN_CLUSTER_SIZE];
-    char root[HASH_HEX_SIZE];   /* SPKI SHA-256 of the machines' root */
-    char secret[HASH_HEX_SIZE]; /* 32 random bytes */
+    char machines[HASH_HEX_SIZE]; /* SPKI SHA-256 of the machines' root, ... */
+    char people[HASH_HEX_SIZE];   /* ... and of the people's */
+    char secret[HASH_HEX_SIZE];   /* 32 random bytes */
 };
 
 void token_format(const struct token *token, char ret[TOKEN_TEXT_SIZE]);

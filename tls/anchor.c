@@ -150,6 +150,48 @@ int spki_digest(gnutls_x509_crt_t crt, char ret[HASH_HEX_SIZE], struct err *err)
     return 0;
 }
 
+/* The length of the DER element that begins here, with its head; 0: not within n bytes. */
+static size_t der_element(const uint8_t *p, size_t n, size_t *ret_head)
+{
+    size_t digits = n >= 2 && p[1] > 0x7f ? p[1] & 0x7f : 0, len = 0;
+    if (n < 2 + digits || digits > 4)
+        return 0;
+    for (size_t i = 0; i < digits; i++)
+        len = len << 8 | p[2 + i];
+    *ret_head = 2 + digits;
+    len = *ret_head + (digits > 0 ? len : p[1]);
+    return len <= n ? len : 0;
+}
+
+/* GnuTLS takes a certificate that stands in the list to verify by for true: its signature has to be
+ * looked at here. */
+static bool signed_itself(gnutls_x509_crt_t crt)
+{
+    _cleanup_(pubkey_freep) gnutls_pubkey_t key = NULL;
+    _cleanup_(datum_done) gnutls_datum_t der = {0};
+    uint8_t bytes[1024];
+    size_t len = sizeof bytes, head, inner, signed_len;
+    int algorithm = gnutls_x509_crt_get_signature_algorithm(crt);
+    if (algorithm < 0 || gnutls_x509_crt_get_signature(crt, (char *)bytes, &len) < 0 ||
+        gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_DER, &der) < 0 ||
+        gnutls_pubkey_init(&key) < 0 || gnutls_pubkey_import_x509(key, crt, 0) < 0 ||
+        der_element(der.data, der.size, &head) == 0 ||
+        (signed_len = der_element(der.data + head, der.size - head, &inner)) == 0)
+        return false;
+    const gnutls_datum_t text = datum_of(der.data + head, signed_len);
+    const gnutls_datum_t signature = datum_of(bytes, len);
+    return gnutls_pubkey_verify_data2(key, (gnutls_sign_algorithm_t)algorithm, 0, &text,
+                                      &signature) >= 0;
+}
+
+bool root_has_key(gnutls_x509_crt_t crt, const char *digest)
+{
+    struct err err;
+    char own[HASH_HEX_SIZE];
+    return gnutls_x509_crt_check_issuer(crt, crt) != 0 && spki_digest(crt, own, &err) == 0 &&
+           strcmp(own, digest) == 0 && signed_itself(crt);
+}
+
 int spki_digest_of_file(const char *path, char ret[HASH_HEX_SIZE], struct err *err)
 {
     _cleanup_(freep) char *text = NULL;

@@ -48,6 +48,8 @@ int anchor_verify_issuer(const struct anchor *anchor, gnutls_x509_crt_t crt, mse
 
 /* SHA-256 of a certificate's SubjectPublicKeyInfo, in hex. */
 int spki_digest(gnutls_x509_crt_t crt, char ret[HASH_HEX_SIZE], struct err *err);
+/* Is it a root, signed by itself, whose key has this digest? */
+bool root_has_key(gnutls_x509_crt_t crt, const char *digest);
 int spki_digest_of_file(const char *path, char ret[HASH_HEX_SIZE], struct err *err);
 
 #endif

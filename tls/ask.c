@@ -127,13 +127,11 @@ static int begin_tls(struct caller *c, struct err *err)
 static int anchor_of(const struct caller *c, const struct chain *chain, struct anchor **ret,
                      struct err *err)
 {
-    char digest[HASH_HEX_SIZE];
     if (c->ask->root == NULL)
         return anchor_new(c->ask->machines, c->ask->crl, ret, err);
     for (unsigned i = 0; i < chain->n; i++) {
         gnutls_x509_crt_t crt = chain->crts[i];
-        if (gnutls_x509_crt_check_issuer(crt, crt) == 0 || spki_digest(crt, digest, err) < 0 ||
-            strcmp(digest, c->ask->root) != 0)
+        if (!root_has_key(crt, c->ask->root))
             continue;
         _cleanup_(datum_done) gnutls_datum_t out = {0};
         int rc = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &out);

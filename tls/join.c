@@ -5,9 +5,11 @@
 #include "proto/canon.h"
 #include "tls/anchor.h"
 #include "tls/handles.h"
+#include "tls/roster.h"
 
 #define REQUEST_SCHEMA "skein.join/1"
 #define ANSWER_SCHEMA "skein.joined/1"
+#define ADDRESS_MAX 63 /* "[IPv6]:PORT" */
 #define RSA_MIN 3072
 #define RSA_MAX 4096 /* more is work for whoever checks it, and nothing else */
 
@@ -233,13 +235,30 @@ void join_answer_done(struct join_answer *answer)
     *answer = (struct join_answer){0};
 }
 
-static bool are_texts(const json_t *list)
+/* They are shown to be put into a configuration: addresses with a port, hosts' names, no more. */
+static bool are_addresses(const json_t *list)
 {
+    static const char chars[] = "0123456789abcdefABCDEF.:[]";
     size_t i;
     const json_t *item;
     json_array_foreach(list, i, item)
     {
-        if (!json_is_string(item))
+        const char *text = json_string_value(item);
+        if (text == NULL || strchr(text, ':') == NULL || strlen(text) > ADDRESS_MAX ||
+            strspn(text, chars) != strlen(text))
+            return false;
+    }
+    return json_is_array(list);
+}
+
+static bool are_hosts(const json_t *list)
+{
+    struct err err;
+    size_t i;
+    const json_t *item;
+    json_array_foreach(list, i, item)
+    {
+        if (!json_is_string(item) || name_check("host", json_string_value(item), &err) < 0)
             return false;
     }
     return json_is_array(list);
@@ -255,7 +274,7 @@ int join_answer_read(const char *bytes, size_t len, struct join_answer *ret, str
                     &schema, "cluster", "name", &name, "uuid", &uuid, "certificates", &certificates,
                     "issuer", &a.issuer, "machines", &a.machines, "people", &a.people, "crl",
                     &a.crl, "roster", &a.roster, "peers", &peers, "voters", &voters) < 0 ||
-        strcmp(schema, ANSWER_SCHEMA) != 0 || !are_texts(peers) || !are_texts(voters) ||
+        strcmp(schema, ANSWER_SCHEMA) != 0 || !are_addresses(peers) || !are_hosts(voters) ||
         !uuid_is_valid(uuid))
         return err_set(err, ERR_INVALID, "that is no answer of an issuer");
     int rc = name_check("cluster", name, err);
@@ -290,6 +309,18 @@ static int check_single(const char *pem, const char *what, struct err *err)
                    chain.n);
 }
 
+/* One root, which signed itself, whose key has this digest. */
+static int check_root(const char *pem, const char *digest, const char *what, struct err *err)
+{
+    _cleanup_(chain_done) struct chain roots = {0};
+    int rc;
+    if ((rc = check_single(pem, what, err)) < 0 || (rc = chain_read(pem, &roots, err)) < 0)
+        return rc;
+    if (!root_has_key(roots.crts[0], digest))
+        return err_set(err, ERR_UNAUTHENTICATED, "the answer is of another %s", what);
+    return 0;
+}
+
 static int check_one(const struct join_answer *a, const struct anchor *anchor,
                      enum identity_use use, const char *host, gnutls_x509_privkey_t key, msec now,
                      struct err *err)
@@ -322,22 +353,29 @@ int join_answer_check(const struct join_answer *a, const char *root, const char 
                       struct err *err)
 {
     _cleanup_(anchor_freep) struct anchor *anchor = NULL;
-    _cleanup_(chain_done) struct chain roots = {0};
-    char digest[HASH_HEX_SIZE];
     int rc;
     if (strcmp(a->cluster.name, cluster) != 0)
         return err_set(err, ERR_UNAUTHENTICATED, "the answer is of cluster %s", a->cluster.name);
-    if ((rc = check_single(a->machines, "machines' root", err)) < 0 ||
-        (a->issuer[0] != '\0' && (rc = check_single(a->issuer, "issuer", err)) < 0) ||
-        (rc = chain_read(a->machines, &roots, err)) < 0 ||
-        (rc = spki_digest(roots.crts[0], digest, err)) < 0)
+    if ((rc = check_root(a->machines, root, "machines' root", err)) < 0 ||
+        (a->issuer[0] != '\0' && (rc = check_single(a->issuer, "issuer", err)) < 0))
         return rc;
-    if (strcmp(digest, root) != 0)
-        return err_set(err, ERR_UNAUTHENTICATED, "the answer is of another root");
     if ((rc = anchor_new(a->machines, a->crl, &anchor, err)) < 0)
         return rc;
     for (enum identity_use use = 0; use < JOIN_USES; use++)
         if (keys[use] != NULL && check_one(a, anchor, use, host, keys[use], now, err) < 0)
             return err_wrap(err, "certificate for %s", use_name(use));
     return 0;
+}
+
+int join_answer_check_people(const struct join_answer *a, const char *root, msec now,
+                             struct err *err)
+{
+    _cleanup_(anchor_freep) struct anchor *anchor = NULL;
+    _cleanup_(roster_freep) struct roster *roster = NULL;
+    int rc;
+    if ((rc = check_root(a->people, root, "people's root", err)) < 0 ||
+        (rc = anchor_new(a->people, a->crl, &anchor, err)) < 0)
+        return rc;
+    rc = roster_verify(a->roster, strlen(a->roster), anchor, &a->cluster, NULL, now, &roster, err);
+    return rc < 0 ? err_wrap(err, "roster") : 0;
 }

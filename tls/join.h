@@ -60,5 +60,9 @@ void join_answer_done(struct join_answer *answer);
 int join_answer_check(const struct join_answer *answer, const char *root, const char *cluster,
                       const char *host, const gnutls_x509_privkey_t keys[JOIN_USES], msec now,
                       struct err *err);
+/* Is the people's root the one whose key has this digest, and its roster of the cluster, by name
+ * and UUID, that the answer is of? For who has none of his own yet. */
+int join_answer_check_people(const struct join_answer *answer, const char *root, msec now,
+                             struct err *err);
 
 #endif

@@ -23,7 +23,8 @@ static const char help[] =
     "Make this host a member: its keys are made here and do not leave it, its certificates come\n"
     "from the issuer at HOST:PORT (issuer.listen there), which is believed when it stands under "
     "the\n"
-    "root that the token names. What the agent, libvirt and QEMU read is written below DIR.\n"
+    "machines' root that the token names, and brings the people's. What the agent, libvirt and "
+    "QEMU read is written below DIR.\n"
     "A token counts once: print one with skein token create.\n"
     "\n"
     "  TOKEN                   the token, or - to read it from the standard input\n"
@@ -188,15 +189,16 @@ static int join(const struct join_args *a, const struct token *token, gid_t grou
     _cleanup_(args_wipep) char *request = NULL;
     _cleanup_(freep) char *text = NULL;
     struct ask question = {
-        .address = a->from, .cluster = token->cluster, .root = token->root, .now = args_now()};
+        .address = a->from, .cluster = token->cluster, .root = token->machines, .now = args_now()};
     size_t len;
     int rc;
     if ((rc = make_keys(a, &keys, err)) < 0 ||
         (rc = join_request_write(a->host, token->secret, keys.of, NULL, &request, err)) < 0 ||
         (rc = ask(&question, "/v1/join", request, JOIN_ANSWER_MAX, &text, &len, err)) < 0 ||
         (rc = join_answer_read(text, len, &answer, err)) < 0 ||
-        (rc = join_answer_check(&answer, token->root, token->cluster, a->host, keys.of, args_now(),
-                                err)) < 0 ||
+        (rc = join_answer_check(&answer, token->machines, token->cluster, a->host, keys.of,
+                                args_now(), err)) < 0 ||
+        (rc = join_answer_check_people(&answer, token->people, args_now(), err)) < 0 ||
         (rc = put(a, group, &keys, &answer, err)) < 0)
         return rc;
     tell(a, &answer);

@@ -76,8 +76,9 @@ static const char create_help[] =
     "  --role ROLE             host: certificates for the agent, libvirt and QEMU (default);\n"
     "                          agent: for a host without libvirt\n"
     "  --dns LIST, --ip LIST   how others reach it, separated by commas: into its certificates\n"
-    "  --root FILE             the machines' root, by which it will know whom to believe\n"
-    "                          (default: " ROOT_FILE ")\n" SIGN_HELP
+    "  --root FILE             the machines' root, with people.pem beside it: by both it will "
+    "know\n"
+    "                          whom to believe (default: " ROOT_FILE ")\n" SIGN_HELP
     "                          (the token ends with it; at most a week)\n"
     "  --dry-run               say what would be signed, and sign nothing\n"
     "\n"
@@ -91,9 +92,15 @@ struct create_args {
     bool dry_run;
 };
 
-static int root_digest(const char *path, char ret[HASH_HEX_SIZE], struct err *err)
+/* Both roots': the people's stands beside the machines'. */
+static int root_digests(const char *path, struct token *token, struct err *err)
 {
-    int rc = spki_digest_of_file(path, ret, err);
+    const char *slash = strrchr(path, '/');
+    int folder = slash != NULL ? (int)(slash - path) + 1 : 0;
+    _cleanup_(freep) char *people = xasprintf("%.*speople.pem", folder, path);
+    int rc = spki_digest_of_file(path, token->machines, err);
+    if (rc == 0)
+        rc = spki_digest_of_file(people, token->people, err);
     return rc < 0 ? err_wrap(err, "--root") : 0;
 }
 
@@ -101,7 +108,7 @@ static int token_new(const struct create_args *a, struct token *ret, struct err 
 {
     uint8_t secret[HASH_SIZE];
     struct token token = {0};
-    int rc = root_digest(a->root != NULL ? a->root : ROOT_FILE, token.root, err);
+    int rc = root_digests(a->root != NULL ? a->root : ROOT_FILE, &token, err);
     if (rc < 0)
         return rc;
     if (getrandom(secret, sizeof secret, 0) != sizeof secret)
@@ -117,10 +124,11 @@ static json_t *command_of(const struct create_args *a, const struct token *token
     char proof[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
     if (!token_proof(token->secret, proof) || !token_hash(proof, hash))
         return NULL;
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "type", "token-create", "host", a->host,
-                     "role", a->role != NULL ? a->role : "host", "hash", hash, "dns",
-                     args_list(a->dns != NULL ? a->dns : ""), "addresses",
-                     args_list(a->ip != NULL ? a->ip : ""));
+    json_t *command = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "type", "token-create", "host",
+                                a->host, "role", a->role != NULL ? a->role : "host", "hash", hash,
+                                "dns", args_list(a->dns != NULL ? a->dns : ""), "addresses",
+                                args_list(a->ip != NULL ? a->ip : ""));
+    return command;
 }
 
 static void print_token(const struct cli *cli, const struct create_args *a,

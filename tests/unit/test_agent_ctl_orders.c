@@ -278,7 +278,9 @@ static void test_tokens(void **unused _unused_)
     struct err err = {0};
     char root[HASH_HEX_SIZE], proof[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
     _cleanup_(freep) char *pem = pki_crt_pem(world.machines.crt);
+    _cleanup_(freep) char *people = pki_crt_pem(world.people.crt);
     write_text(&world, "root.pem", pem);
+    write_text(&world, "people.pem", people);
     can_status();
     answer_with("POST", "/v1/tokens", 200, "{\"order\":\"token-create\",\"token\":\"0123\"}");
     assert_int_equal(skein("token create --key @olga.key --root @root.pem --host hv9 --role agent "
@@ -289,7 +291,9 @@ static void test_tokens(void **unused _unused_)
     assert_ok(token_parse(text_at(said, "token"), &token, &err), &err);
     assert_ok(spki_digest(world.machines.crt, root, &err), &err);
     assert_string_equal(token.cluster, world.cluster.name);
-    assert_string_equal(token.root, root);
+    assert_string_equal(token.machines, root);
+    assert_ok(spki_digest(world.people.crt, root, &err), &err);
+    assert_string_equal(token.people, root);
     assert_true(token_proof(token.secret, proof) && token_hash(proof, hash));
     assert_string_equal(text_at(command, "hash"), hash);
     assert_string_equal(text_at(command, "host"), "hv9");

@@ -5,18 +5,24 @@
 #include "proto/util.h"
 
 #define ROOT "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define PEOPLE "99887766554433221100ffeeddccbbaa99887766554433221100ffeeddccbbaa"
 #define SECRET "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100"
 
 static void text_and_back(void **state _unused_)
 {
-    struct token token = {.cluster = "dc-1.lab", .root = ROOT, .secret = SECRET}, again;
+    struct token token = {.cluster = "dc-1.lab",
+                          .machines = ROOT,
+                          .people = PEOPLE,
+                          .secret = SECRET},
+                 again;
     struct err err = {0};
     char text[TOKEN_TEXT_SIZE];
     token_format(&token, text);
-    assert_string_equal(text, "skein1:dc-1.lab:" ROOT ":" SECRET);
+    assert_string_equal(text, "skein1:dc-1.lab:" ROOT ":" PEOPLE ":" SECRET);
     assert_ok(token_parse(text, &again, &err), &err);
     assert_string_equal(again.cluster, token.cluster);
-    assert_string_equal(again.root, ROOT);
+    assert_string_equal(again.machines, ROOT);
+    assert_string_equal(again.people, PEOPLE);
     assert_string_equal(again.secret, SECRET);
 }
 
@@ -24,14 +30,16 @@ static void what_is_none_is_refused(void **state _unused_)
 {
     static const char *const bad[] = {"",
                                       "skein1:",
-                                      "skein2:dc1:" ROOT ":" SECRET,
+                                      "skein2:dc1:" ROOT ":" PEOPLE ":" SECRET,
                                       "skein1:dc1:" ROOT,
-                                      "skein1:dc1:" ROOT ":" ROOT "0",
-                                      "skein1:dc1:" ROOT ":" SECRET "\n",
-                                      "skein1:dc1:" ROOT ":ffee",
-                                      "skein1:DC1:" ROOT ":" SECRET,
-                                      "skein1::" ROOT ":" SECRET,
-                                      "skein1:dc1:ABCD:" SECRET};
+                                      "skein1:dc1:" ROOT ":" SECRET,
+                                      "skein1:dc1:" ROOT ":" PEOPLE ":" ROOT "0",
+                                      "skein1:dc1:" ROOT ":" PEOPLE ":" SECRET "\n",
+                                      "skein1:dc1:" ROOT ":" PEOPLE ":ffee",
+                                      "skein1:DC1:" ROOT ":" PEOPLE ":" SECRET,
+                                      "skein1::" ROOT ":" PEOPLE ":" SECRET,
+                                      "skein1:dc1:ABCD:" PEOPLE ":" SECRET,
+                                      "skein1:dc1:" ROOT ":ABCD:" SECRET};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         struct token token;
         struct err err = {0};

@@ -175,7 +175,8 @@ struct scene {
     struct keys keys;
     char *certificate, *issuer_pem, *machines;
     char root[HASH_HEX_SIZE];
-    json_t *peers;
+    json_t *peers, *voters;
+    char *people, *roster;
 };
 
 static char *certificate_for(const struct world *w, const struct pki_root *root, const char *name,
@@ -198,10 +199,28 @@ static char *certificate_for(const struct world *w, const struct pki_root *root,
     return pem;
 }
 
+static char *roster_of(const struct world *w, const char *uuid)
+{
+    struct err err = {0};
+    char *text = NULL;
+    struct roster r = {.version = 1, .threshold = 1, .issued_at = NOW};
+    struct roster_person ada = {.name = "ada", .roles = ROLE_ADMIN};
+    _cleanup_(identity_freep) struct identity *signer = make_person(w, "ada");
+    snprintf(r.cluster, sizeof r.cluster, "%s", uuid);
+    snprintf(ada.key, sizeof ada.key, "%s", identity_key(signer));
+    assert_ok(roster_set(&r, &ada, &err), &err);
+    assert_ok(roster_sign(&r, signer, &text, &err), &err);
+    free(r.people);
+    return text;
+}
+
 static void scene_open(const struct world *w, struct scene *s)
 {
     struct err err = {0};
-    *s = (struct scene){.peers = json_pack("[s]", "10.0.0.1:7440")};
+    *s = (struct scene){.peers = json_pack("[s]", "10.0.0.1:7440"),
+                        .voters = json_pack("[s]", "hv1"),
+                        .people = pki_crt_pem(w->people.crt)};
+    s->roster = roster_of(w, w->cluster.uuid);
     assert_ok(pki_issuer_create(&w->machines, &w->cluster, "hv1", 365, NOW, &s->issuer, &err),
               &err);
     make_keys(&s->keys, false);
@@ -219,6 +238,9 @@ static void scene_done(struct scene *s)
     free(s->issuer_pem);
     free(s->machines);
     json_decref(s->peers);
+    json_decref(s->voters);
+    free(s->people);
+    free(s->roster);
 }
 
 static struct join_answer answer_of(const struct world *w, const struct scene *s)
@@ -228,11 +250,11 @@ static struct join_answer answer_of(const struct world *w, const struct scene *s
         .certificates = {[USE_AGENT] = s->certificate},
         .issuer = s->issuer_pem,
         .machines = s->machines,
-        .people = "-",
+        .people = s->people,
         .crl = NULL,
-        .roster = "{}",
+        .roster = s->roster,
         .peers = s->peers,
-        .voters = s->peers,
+        .voters = s->voters,
     };
 }
 
@@ -246,7 +268,7 @@ static void answer_is_checked(void **state)
     const gnutls_x509_privkey_t *keys = s.keys.of;
     assert_ok(join_answer_check(&a, s.root, "dc1", "hv9", keys, NOW, &err), &err);
     assert_err(join_answer_check(&a, SECRET, "dc1", "hv9", keys, NOW, &err), &err,
-               ERR_UNAUTHENTICATED, "another root");
+               ERR_UNAUTHENTICATED, "another machines' root");
     assert_err(join_answer_check(&a, s.root, "dc2", "hv9", keys, NOW, &err), &err,
                ERR_UNAUTHENTICATED, "cluster dc1");
     assert_err(join_answer_check(&a, s.root, "dc1", "hv8", keys, NOW, &err), &err, ERR_CONFLICT,
@@ -292,6 +314,82 @@ static void answer_there_and_back(void **state)
     }
 }
 
+/* What is shown to be put into a configuration says nothing else there. */
+static void peers_and_voters_are_plain(void **state)
+{
+    const struct world *w = *state;
+    struct err err = {0};
+    _cleanup_(scene_done) struct scene s = {.root = ""};
+    scene_open(w, &s);
+    struct join_answer a = answer_of(w, &s);
+    static const char *const bad[] = {"", "10.0.0.1", "x\"];\n}", "10.0.0.1:7440\n", "\x1b[2J:1"};
+    a.crl = "";
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(bad); i++) {
+        _cleanup_json_ json_t *list = json_pack("[s]", bad[i / 2]);
+        struct join_answer b;
+        a.peers = i % 2 == 0 ? list : s.peers;
+        a.voters = i % 2 == 1 && i / 2 != 1 ? list : s.voters; /* 10.0.0.1 may be a name */
+        if (a.voters == s.voters && a.peers == s.peers)
+            continue;
+        _cleanup_(freep) char *text = join_answer_write(&a);
+        assert_err(join_answer_read(text, strlen(text), &b, &err), &err, ERR_INVALID,
+                   "no answer of an issuer");
+    }
+}
+
+/* The token names the people's root too: nobody else's people count, nor another cluster's. */
+static void no_other_people_come_along(void **state)
+{
+    const struct world *w = *state;
+    struct err err = {0};
+    struct world other;
+    char people[HASH_HEX_SIZE];
+    _cleanup_(scene_done) struct scene s = {.root = ""};
+    scene_open(w, &s);
+    world_init(&other, "dc1", UUID_ONE);
+    struct join_answer a = answer_of(w, &s);
+    _cleanup_(freep) char *rogue = pki_crt_pem(other.people.crt);
+    _cleanup_(freep) char *rogues = roster_of(&other, UUID_ONE);
+    _cleanup_(freep) char *others = roster_of(w, UUID_TWO);
+    _cleanup_(freep) char *both = xasprintf("%s%s", s.people, rogue);
+    world_done(&other);
+    assert_ok(spki_digest(w->people.crt, people, &err), &err);
+    assert_ok(join_answer_check_people(&a, people, NOW, &err), &err);
+    a.people = rogue;
+    a.roster = rogues;
+    assert_err(join_answer_check_people(&a, people, NOW, &err), &err, ERR_UNAUTHENTICATED,
+               "another people's root");
+    a.people = both;
+    assert_err(join_answer_check_people(&a, people, NOW, &err), &err, ERR_UNAUTHENTICATED,
+               "people's root: 2 certificates");
+    a.people = s.people;
+    assert_true(join_answer_check_people(&a, people, NOW, &err) < 0);
+    a.roster = others;
+    assert_true(join_answer_check_people(&a, people, NOW, &err) < 0);
+    a.roster = s.roster; /* and the UUID is the roster's */
+    snprintf(a.cluster.uuid, sizeof a.cluster.uuid, "%s", UUID_TWO);
+    assert_true(join_answer_check_people(&a, people, NOW, &err) < 0);
+}
+
+/* A root's name and key alone do not make it that root: it signed all that it says. */
+static void a_root_is_signed_by_itself(void **state)
+{
+    const struct world *w = *state;
+    struct err err = {0};
+    char root[HASH_HEX_SIZE];
+    gnutls_datum_t der = {0};
+    _cleanup_(crt_freep) gnutls_x509_crt_t forged = NULL;
+    assert_ok(spki_digest(w->machines.crt, root, &err), &err);
+    assert_true(root_has_key(w->machines.crt, root));
+    assert_false(root_has_key(w->people.crt, root));
+    assert_int_equal(gnutls_x509_crt_export2(w->machines.crt, GNUTLS_X509_FMT_DER, &der), 0);
+    der.data[der.size - 1] ^= 1; /* the signature's last byte */
+    assert_int_equal(gnutls_x509_crt_init(&forged), 0);
+    assert_int_equal(gnutls_x509_crt_import(forged, &der, GNUTLS_X509_FMT_DER), 0);
+    assert_false(root_has_key(forged, root));
+    gnutls_free(der.data);
+}
+
 /* What is written among libvirt's and QEMU's authorities is the root and its issuer, nothing
  * beside. */
 static void no_other_authority_comes_along(void **state)
@@ -325,9 +423,15 @@ static void no_other_authority_comes_along(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(request_there_and_back), cmocka_unit_test(what_is_no_request_is_refused),
-        cmocka_unit_test(keys_are_looked_at),     cmocka_unit_test(answer_is_checked),
-        cmocka_unit_test(answer_there_and_back),  cmocka_unit_test(no_other_authority_comes_along),
+        cmocka_unit_test(request_there_and_back),
+        cmocka_unit_test(what_is_no_request_is_refused),
+        cmocka_unit_test(keys_are_looked_at),
+        cmocka_unit_test(answer_is_checked),
+        cmocka_unit_test(answer_there_and_back),
+        cmocka_unit_test(no_other_authority_comes_along),
+        cmocka_unit_test(no_other_people_come_along),
+        cmocka_unit_test(peers_and_voters_are_plain),
+        cmocka_unit_test(a_root_is_signed_by_itself),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
