@@ -204,6 +204,31 @@ static int check_rule(const struct api_context *c, const struct rulebook_command
     return 0;
 }
 
+/* A voter of an older version would refuse such a command, and the voters would disagree. */
+static bool tokens_possible(const struct node_conf *conf, const struct view *view)
+{
+    for (size_t i = 0; i < conf->n_voters; i++) {
+        const struct view_host *h = view_find(view, conf->voters[i]);
+        if (h == NULL || h->capability == NULL || !h->capability->tokens)
+            return false;
+    }
+    return true;
+}
+
+/* The issuer asks that again: here it is said before the token is given. */
+static int check_token(const struct api_context *c, const struct tokens_command *token,
+                       struct err *err)
+{
+    if (!tokens_possible(c->step->conf, c->view))
+        return err_set(err, ERR_UNAVAILABLE, "not all voters are known to remember tokens yet");
+    if (token->verb == TOKENS_CREATE && !token->replace &&
+        (step_votes(c->step->conf, token->host) || view_find(c->view, token->host) != NULL))
+        return err_set(err, ERR_CONFLICT,
+                       "there is a host %s already; a token that replaces it wants --replace",
+                       token->host);
+    return 0;
+}
+
 /* What only an agent that sees the whole fleet can judge. */
 static int check(const struct api_context *c, const struct signed_command *w, struct err *err)
 {
@@ -214,8 +239,9 @@ static int check(const struct api_context *c, const struct signed_command *w, st
         return check_order(c, &w->order, err);
     case ABOUT_RULE:
         return check_rule(c, &w->rule, err);
-    case ABOUT_POLICY:
     case ABOUT_TOKEN:
+        return check_token(c, &w->token, err);
+    case ABOUT_POLICY:
         break;
     }
     return 0;

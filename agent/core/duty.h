@@ -77,8 +77,8 @@ json_t *duty_status(const struct duty *d);
 
 /* Are all agents that vote known to carry out standby and wake? One of an older version would
  * refuse such a plan, and the voters would disagree. */
-/* Do all voters know of plans that shut VMs down or suspend them? */
-bool duty_stops_possible(const struct duty *d, const struct view *view);
 bool duty_power_possible(const struct duty *d, const struct view *view);
+/* Likewise: do they know of plans that shut VMs down or suspend them? */
+bool duty_stops_possible(const struct duty *d, const struct view *view);
 
 #endif

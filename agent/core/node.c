@@ -59,6 +59,11 @@ const struct state *node_state(const struct node *node)
     return node->state;
 }
 
+bool node_knows_host(const struct node *node, const char *host)
+{
+    return view_find(node->view, host) != NULL;
+}
+
 const char *node_planner(const struct node *node)
 {
     return node->leader;

@@ -28,7 +28,8 @@ msec node_deadline(const struct node *node, msec now);
 
 /* Borrowed, until the next step. */
 const struct state *node_state(const struct node *node);
-const char *node_planner(const struct node *node); /* "" when none is known */
+bool node_knows_host(const struct node *node, const char *host); /* living or not */
+const char *node_planner(const struct node *node);               /* "" when none is known */
 
 /* What this life has learned of the fleet's week, and what the one before had: see view_week(). */
 json_t *node_week(const struct node *node, int64_t *seen);

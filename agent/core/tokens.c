@@ -114,6 +114,10 @@ static int read_create(const json_t *command, struct tokens_command *c, struct e
         return err_set(err, ERR_INVALID, "command: \"%.64s\" is not a host's name", c->host);
     if (!role_ok(c->role))
         return err_set(err, ERR_INVALID, "command: role \"%s\": there is host and agent", c->role);
+    const json_t *replace = json_object_get(command, "replace");
+    if (replace != NULL && !json_is_boolean(replace))
+        return err_set(err, ERR_INVALID, "command: \"replace\" is neither true nor false");
+    c->replace = json_is_true(replace);
     snprintf(c->id, sizeof c->id, "%.*s", TOKENS_ID_SIZE - 1, c->hash);
     return 0;
 }

@@ -38,7 +38,8 @@ bool tokens_is_verb(const char *type); /* is this command read here? */
 
 /* A verified command: {"type": "token-create", "host": NAME, "role": "host" (agent, libvirt and
  * QEMU) or "agent" (a host without libvirt), "hash": HEX, "dns": [NAME], "addresses": [IP],
- * "reason"} or {"type": "token-revoke", "token": ID, "reason"}. */
+ * "replace": true (though there is such a host already), "reason"} or {"type": "token-revoke",
+ * "token": ID, "reason"}. */
 struct tokens_command {
     enum tokens_verb verb;
     char person[128], key[HASH_HEX_SIZE];
@@ -49,6 +50,7 @@ struct tokens_command {
     char id[TOKENS_ID_SIZE];
     char host[TOKENS_NAME_SIZE];
     char role[16];
+    bool replace;
 };
 
 int tokens_read(const struct trust_command *c, struct tokens_command *ret, struct err *err);

@@ -76,6 +76,7 @@ static const char create_help[] =
     "  --role ROLE             host: certificates for the agent, libvirt and QEMU (default);\n"
     "                          agent: for a host without libvirt\n"
     "  --dns LIST, --ip LIST   how others reach it, separated by commas: into its certificates\n"
+    "  --replace               though there is such a host already: whoever joins takes its place\n"
     "  --root FILE             the machines' root, with people.pem beside it: by both it will "
     "know\n"
     "                          whom to believe (default: " ROOT_FILE ")\n" SIGN_HELP
@@ -89,7 +90,7 @@ static const char create_help[] =
 struct create_args {
     struct sign_args sign;
     const char *host, *role, *dns, *ip, *root;
-    bool dry_run;
+    bool replace, dry_run;
 };
 
 /* Both roots': the people's stands beside the machines'. */
@@ -128,6 +129,8 @@ static json_t *command_of(const struct create_args *a, const struct token *token
                                 a->host, "role", a->role != NULL ? a->role : "host", "hash", hash,
                                 "dns", args_list(a->dns != NULL ? a->dns : ""), "addresses",
                                 args_list(a->ip != NULL ? a->ip : ""));
+    if (command != NULL && a->replace)
+        json_object_set_new(command, "replace", json_true());
     return command;
 }
 
@@ -179,6 +182,7 @@ static int cmd_token_create(int argc, char **argv)
                                          {"dns", '\0', NULL, &args.dns},
                                          {"ip", '\0', NULL, &args.ip},
                                          {"root", '\0', NULL, &args.root},
+                                         {"replace", '\0', &args.replace, NULL},
                                          {"dry-run", '\0', &args.dry_run, NULL},
                                          {0}};
     struct cli cli = {.command = "token create", .help = create_help, .formats = CLI_JSON};

@@ -30,6 +30,12 @@ static void answer(void *arg, uint64_t to, char *body, const struct err *err)
         http_json_err(a->http, to, err, api_status_of(err->code));
 }
 
+static bool known(void *arg, const char *host)
+{
+    const struct agent *a = arg;
+    return node_knows_host(a->node, host);
+}
+
 static void audit(void *arg, const char *event, const json_t *fields)
 {
     struct agent *a = arg;
@@ -89,6 +95,7 @@ int agent_open_issuer(struct agent *a, struct err *err)
         .arg = a,
         .spend = spend,
         .answer = answer,
+        .known = known,
         .audit = audit,
     };
     return issuer_open(&conf, clock_wall(), &a->issuer, err);

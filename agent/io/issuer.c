@@ -136,6 +136,16 @@ void issuer_join(struct issuer *s, struct moment now, uint64_t from, const char 
 
 /* ---- it was spent ---- */
 
+/* An admin alone makes new hosts; one that counts already, only where he says so. */
+static bool is_there(const struct issuer *s, const char *host)
+{
+    const struct config *c = s->conf.config;
+    for (size_t i = 0; i < c->n_raft_voters; i++)
+        if (strcmp(c->raft_voters[i], host) == 0)
+            return true;
+    return s->conf.known(s->conf.arg, host);
+}
+
 /* What an admin signed of this token, by this host's own roster: the planner's word is not enough.
  */
 static int verify(const struct issuer *s, const struct join_request *r, const json_t *answer,
@@ -154,6 +164,11 @@ static int verify(const struct issuer *s, const struct join_request *r, const js
         return err_set(err, ERR_DENIED, "what was signed is about another token");
     if (strcmp(c.host, r->host) != 0 || strcmp(c.role, join_request_role(r)) != 0)
         return err_set(err, ERR_DENIED, "the token is for another host or role");
+    if (!c.replace && is_there(s, r->host))
+        return err_set(err, ERR_CONFLICT,
+                       "there is a host %s already, and what was signed does not say that it is "
+                       "replaced",
+                       r->host);
     return 0;
 }
 

@@ -24,6 +24,8 @@ struct issuer_conf {
     void (*spend)(void *arg, uint64_t token, const char *body);
     /* To a host that asked; takes body, a text or NULL (err says why not). */
     void (*answer)(void *arg, uint64_t to, char *body, const struct err *err);
+    /* Does the mesh know such a host already? */
+    bool (*known)(void *arg, const char *host);
     /* event "certificates.issued" or "certificates.refused"; fields is borrowed. */
     void (*audit)(void *arg, const char *event, const json_t *fields);
 };

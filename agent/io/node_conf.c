@@ -27,6 +27,7 @@ static void set_power(Skein__HostCapability *c, const struct config *config)
     bool suspend = strcmp(config->power_driver, "suspend") == 0;
     c->power = xstrdup(config->power_driver);
     c->has_stops_vms = c->stops_vms = 1;
+    c->has_tokens = c->tokens = 1;
     c->has_can_wake = 1;
     c->can_wake =
         command || (suspend && config->power_mac[0] != '\0' && config->power_segment[0] != '\0');

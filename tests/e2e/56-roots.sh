@@ -61,7 +61,7 @@ check "the guest has not moved" guest_is prey hv2
 lab agent stop hv1 hv4
 lab agent start hv1 --agent-config "$WORK/issuer.extra"
 token_for() { # shellcheck disable=SC2046
-    skein_on hv1 token create --host "$1" --dns "$1,$1-mig" $(as admin) >"$WORK/token"
+    skein_on hv1 token create --host "$1" --replace --dns "$1,$1-mig" $(as admin) >"$WORK/token"
 }
 check "a token is given" wait_until 20 token_for hv4
 lab exec hv4 rm -r /etc/pki/CA /etc/pki/libvirt /etc/pki/qemu /etc/pki/skein

@@ -292,9 +292,51 @@ static void test_migrate_too_slow(void **unused _unused_)
 #define USE "{\"proof\":\"%s\",\"request\":\"%s\",\"host\":\"hv9\",\"role\":\"agent\"}"
 #define SECRET "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100"
 
-static void test_tokens(void **unused _unused_)
+static void learn_tokens(struct world *w, const char *host)
+{
+    Skein__HostCapability capability = SKEIN__HOST_CAPABILITY__INIT;
+    capability.host = (char *)(uintptr_t)host;
+    capability.has_tokens = capability.tokens = 1;
+    view_capability(w->view, &capability, w->step.now);
+}
+
+static struct world *world_with_tokens(void)
 {
     struct world *w = world_new("hv1");
+    for (size_t i = 0; i < ARRAY_SIZE(voters); i++)
+        learn_tokens(w, voters[i]);
+    return w;
+}
+
+/* A voter that does not know tokens would disagree; a host that is there is not replaced by
+ * mistake. */
+static void test_tokens_that_are_not_given(void **unused _unused_)
+{
+    struct world *w = world_new("hv1");
+    static const char form[] =
+        "{\"person\":\"anna\",\"roles\":%u,\"nonce\":\"" NONCE "\",\"command\":{\"type\":"
+        "\"token-create\",\"host\":\"%s\",\"role\":\"agent\",\"hash\":\"" SECRET "\"%s}}";
+    _cleanup_(freep) char *new = xasprintf(form, TRUST_ADMIN, "hv9", "");
+    _cleanup_(freep) char *member = xasprintf(form, TRUST_ADMIN, "hv2", "");
+    _cleanup_(freep) char *voter = xasprintf(form, TRUST_ADMIN, "hv3", "");
+    _cleanup_(freep) char *replaced = xasprintf(form, TRUST_ADMIN, "hv3", ",\"replace\":true");
+    _cleanup_(freep) char *odd = xasprintf(form, TRUST_ADMIN, "hv9", ",\"replace\":1");
+    learn_tokens(w, "hv1");
+    learn_tokens(w, "hv2");
+    assert_refused_here(w, "/v1/tokens", new, 503, "UNAVAILABLE", "not all voters");
+    learn_tokens(w, "hv3");
+    assert_refused_here(w, "/v1/tokens", member, 409, "CONFLICT", "--replace");
+    assert_refused_here(w, "/v1/tokens", voter, 409, "CONFLICT", "--replace");
+    assert_refused_here(w, "/v1/tokens", odd, 400, "INVALID", "replace");
+    call(w, "POST", "/v1/tokens", NULL, replaced);
+    commit_proposal(w);
+    json_decref(answered(w, 200));
+    world_free(w);
+}
+
+static void test_tokens(void **unused _unused_)
+{
+    struct world *w = world_with_tokens();
     char proof[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
     assert_true(token_proof(SECRET, proof) && token_hash(proof, hash));
     _cleanup_(freep) char *create =
@@ -334,7 +376,7 @@ static void test_tokens(void **unused _unused_)
 /* Two joiners at once: both are proposed before either is committed. */
 static void test_a_token_used_twice_at_once(void **unused _unused_)
 {
-    struct world *w = world_new("hv1");
+    struct world *w = world_with_tokens();
     char proof[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
     assert_true(token_proof(SECRET, proof) && token_hash(proof, hash));
     _cleanup_(freep) char *create =
@@ -370,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_progress_of_a_running_move),
         cmocka_unit_test(test_wrong_paths),
         cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_tokens_that_are_not_given),
         cmocka_unit_test(test_a_token_used_twice_at_once),
         cmocka_unit_test(test_approve),
         cmocka_unit_test(test_refused_commands),

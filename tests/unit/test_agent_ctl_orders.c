@@ -283,9 +283,10 @@ static void test_tokens(void **unused _unused_)
     write_text(&world, "people.pem", people);
     can_status();
     answer_with("POST", "/v1/tokens", 200, "{\"order\":\"token-create\",\"token\":\"0123\"}");
-    assert_int_equal(skein("token create --key @olga.key --root @root.pem --host hv9 --role agent "
-                           "--dns hv9,hv9.lab --ip 10.0.0.9 --lifetime 60 -o json"),
-                     0);
+    assert_int_equal(
+        skein("token create --key @olga.key --root @root.pem --host hv9 --role agent --replace "
+              "--dns hv9,hv9.lab --ip 10.0.0.9 --lifetime 60 -o json"),
+        0);
     _cleanup_json_ json_t *said = json_loads(printed, 0, NULL);
     _cleanup_json_ json_t *command = posted_command("olga");
     assert_ok(token_parse(text_at(said, "token"), &token, &err), &err);
@@ -298,6 +299,7 @@ static void test_tokens(void **unused _unused_)
     assert_string_equal(text_at(command, "hash"), hash);
     assert_string_equal(text_at(command, "host"), "hv9");
     assert_string_equal(text_at(command, "role"), "agent");
+    assert_true(json_is_true(json_object_get(command, "replace")));
     assert_int_equal(json_array_size(json_object_get(command, "dns")), 2);
     assert_string_equal(json_string_value(json_array_get(json_object_get(command, "addresses"), 0)),
                         "10.0.0.9");

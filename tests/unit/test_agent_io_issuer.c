@@ -51,6 +51,11 @@ static void audit(void *arg, const char *event, const json_t *fields)
     s->audited = xasprintf("%s %s", event, text);
 }
 
+static bool known(void *arg _unused_, const char *host)
+{
+    return strcmp(host, "hv8") == 0;
+}
+
 static void write_roster(struct scene *s)
 {
     struct roster r = {.version = 1, .threshold = 1, .issued_at = NOW};
@@ -99,6 +104,7 @@ static int open_issuer(struct scene *s, struct err *err)
                                .arg = s,
                                .spend = spend,
                                .answer = answer,
+                               .known = known,
                                .audit = audit};
     return issuer_open(&conf, s->now.wall, &s->issuer, err);
 }
@@ -178,6 +184,7 @@ struct said {
     const struct identity *who;
     const char *type, *host, *role, *secret;
     msec lifetime;
+    bool replace;
 };
 
 static char *signed_by(const struct scene *s, const struct said *said)
@@ -189,6 +196,8 @@ static char *signed_by(const struct scene *s, const struct said *said)
     _cleanup_json_ json_t *c =
         json_pack("{s:s, s:s, s:s, s:s, s:[s], s:[s]}", "type", said->type, "host", said->host,
                   "role", said->role, "hash", hash, "dns", "hv9.lab", "addresses", "10.0.0.9");
+    if (said->replace)
+        json_object_set_new(c, "replace", json_true());
     assert_ok(
         envelope_sign(c, said->who, &s->world.cluster, NOW, said->lifetime, nonce, &envelope, &err),
         &err);
@@ -207,7 +216,7 @@ static void spent(struct scene *s, const char *envelope)
 
 static struct said good(const struct scene *s)
 {
-    return (struct said){s->ada, "token-create", "hv9", "agent", SECRET, HOUR};
+    return (struct said){s->ada, "token-create", "hv9", "agent", SECRET, HOUR, false};
 }
 
 static void refused(struct scene *s, enum err_code code, const char *why)
@@ -242,6 +251,8 @@ static void issued_once_it_was_spent(void **state)
     assert_ok(spki_digest(s->world.machines.crt, root, &err), &err);
     const gnutls_x509_privkey_t *keys = s->keys;
     assert_ok(join_answer_check(&a, root, "dc1", "hv9", keys, NOW, &err), &err);
+    assert_ok(spki_digest(s->world.people.crt, root, &err), &err);
+    assert_ok(join_answer_check_people(&a, root, NOW, &err), &err);
     assert_int_equal(json_array_size(a.peers), 2);
     _cleanup_(chain_done) struct chain chain = {0};
     assert_ok(chain_read(a.certificates[USE_AGENT], &chain, &err), &err);
@@ -272,11 +283,13 @@ static void the_planners_word_is_not_enough(void **state)
         enum err_code code;
         const char *why;
     } cases[] = {
-        {{s->olga, "token-create", "hv9", "agent", SECRET, HOUR}, ERR_DENIED, "no role"},
-        {{s->ada, "token-create", "hv8", "agent", SECRET, HOUR}, ERR_DENIED, "another host"},
-        {{s->ada, "token-create", "hv9", "host", SECRET, HOUR}, ERR_DENIED, "another host or role"},
-        {{s->ada, "token-create", "hv9", "agent", other, HOUR}, ERR_DENIED, "another token"},
-        {{s->ada, "freeze", "hv9", "agent", SECRET, HOUR}, ERR_UNSUPPORTED, "unknown"},
+        {{s->olga, "token-create", "hv9", "agent", SECRET, HOUR, false}, ERR_DENIED, "no role"},
+        {{s->ada, "token-create", "hv8", "agent", SECRET, HOUR, false}, ERR_DENIED, "another host"},
+        {{s->ada, "token-create", "hv9", "host", SECRET, HOUR, false},
+         ERR_DENIED,
+         "another host or role"},
+        {{s->ada, "token-create", "hv9", "agent", other, HOUR, false}, ERR_DENIED, "another token"},
+        {{s->ada, "freeze", "hv9", "agent", SECRET, HOUR, false}, ERR_UNSUPPORTED, "unknown"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -297,6 +310,28 @@ static void the_planners_word_is_not_enough(void **state)
     s->now.wall += HOUR;
     spent(s, envelope);
     refused(s, ERR_EXPIRED, "");
+}
+
+/* Who is there already is replaced where an admin says so, and not by mistake. */
+static void nobody_is_replaced_unsaid(void **state)
+{
+    struct scene *s = *state;
+    static const char *const there[] = {"hv1", "hv8"}; /* a voter; a member */
+    for (size_t i = 0; i < ARRAY_SIZE(there); i++) {
+        struct said said = good(s);
+        said.host = there[i];
+        _cleanup_(freep) char *unsaid = signed_by(s, &said);
+        join(s, there[i], SECRET);
+        spent(s, unsaid);
+        refused(s, ERR_CONFLICT, "is replaced");
+    }
+    struct said said = good(s);
+    said.host = "hv8";
+    said.replace = true;
+    _cleanup_(freep) char *envelope = signed_by(s, &said);
+    join(s, "hv8", SECRET);
+    spent(s, envelope);
+    assert_non_null(s->answer);
 }
 
 static void the_voters_refusal_is_passed_on(void **state)
@@ -384,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(issued_once_it_was_spent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_planners_word_is_not_enough, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_is_replaced_unsaid, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_voters_refusal_is_passed_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(too_many_are_not_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_revoked_issuer_issues_nothing, set_up, tear_down),
