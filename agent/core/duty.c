@@ -255,6 +255,8 @@ static void tend_waiting(struct duty *d, struct step *s, const struct state *sta
         reason = xasprintf("%s is part of plan %s, which runs", vm, busy->body->id);
     else if (successor != NULL)
         reason = xasprintf("replaced by plan %s", successor->body->id);
+    else
+        reason = duty_gives_way(state, p->body, p);
     if (reason != NULL)
         duty_change(d, s, p, SKEIN__PLAN_STATE__PLAN_SUPERSEDED, reason);
     else

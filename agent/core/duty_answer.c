@@ -194,6 +194,8 @@ static void hear_policy_plan(struct duty *d, struct step *s, const struct view *
     duty_wanted(e, s);
     if (busy != NULL) {
         text = xasprintf("%s is part of plan %s, which runs", vm, busy->body->id);
+    } else if ((text = duty_gives_way(state, body, NULL)) != NULL) {
+        e->disagreed = 0; /* what waits of it gives way as well, or not */
     } else if (find_for_later(state, body, s->now.wall, &later) != NULL) {
         text = xasprintf("approved, but %s", later.msg);
     } else if (moved_lately(s, state, body, &vm)) {

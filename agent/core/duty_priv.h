@@ -191,6 +191,13 @@ void duty_action_key(char key[DUTY_KEY_SIZE], const char *plan, const char *acti
 const struct plan *duty_vms_busy(const struct state *state, const struct plan_body *body,
                                  const struct plan *p, const char **ret_vm);
 
+/* ---- duty_compose.c ---- */
+
+/* Why a policy's plan (self; NULL: it is not one yet) makes way for another that stands; to be
+ * freed. NULL: it need not. */
+char *duty_gives_way(const struct state *state, const struct plan_body *body,
+                     const struct plan *self);
+
 /* ---- duty_policies.c ---- */
 
 /* Which versions run, from the configuration and what the voters hold. */
