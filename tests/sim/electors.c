@@ -127,6 +127,16 @@ bool electors_committed(struct sim *s)
     return true;
 }
 
+bool electors_under_way(const struct sim *s)
+{
+    int voters[SIM_HOSTS_MAX];
+    size_t n = s->replaces ? electors_list(s, voters) : 0;
+    for (size_t i = 0; i < n; i++)
+        if (s->hosts[voters[i]].applied != s->agreement.n_log)
+            return true;
+    return false;
+}
+
 /* A voter that has the entry in its log hears from another that knows that it is committed. */
 void electors_tick(struct sim *s)
 {

@@ -8,7 +8,8 @@
 #define SETTLE_MS 2400000 /* after the last one, everything has ended */
 #define RELEASE_MS 400000 /* by then what hangs for good has been given up: it lets go */
 #define STALL_MS 30000    /* a move without progress is given up after that (ladder.c), no sooner */
-#define IN_FLIGHT_MS 2000 /* for what has just been proposed */
+#define IN_FLIGHT_MS                                                                               \
+    10000 /* for what has just been proposed, and a change of voters with its election */
 #define EPILOGUE_MS 100000 /* for reservations to run out, and people's repairs to be seen */
 
 void sim_trace(const struct sim *s, const char *fmt, ...)

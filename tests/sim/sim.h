@@ -379,6 +379,8 @@ bool electors_ended(struct sim *s, struct sim_host *h);
 void electors_follow(struct sim *s, struct sim_host *h, const struct effect *e);
 /* After what was committed: true, and there is a new group. */
 bool electors_committed(struct sim *s);
+/* Is there one that has not got what the newest group has agreed on? */
+bool electors_under_way(const struct sim *s);
 void electors_tick(struct sim *s);
 
 /* ---- plans.c ---- */

@@ -547,6 +547,8 @@ const char *witness_open(const struct sim *s)
     }
     if (s->agreement.n_pending != 0)
         return "a proposal";
+    if (electors_under_way(s))
+        return "a change of voters";
     return world_migrating(s) ? "a migration" : NULL;
 }
 
