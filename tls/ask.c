@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proto/canon.h"
@@ -14,13 +15,15 @@
 #include "tls/handles.h"
 
 #define CONNECT_MS 5000
-#define SILENCE_S 20 /* the agent itself gives up after 10 */
+#define EXCHANGE_MS                                                                                \
+    20000 /* from the first word to the answer's last; the agent gives up after 10 */
 
 /* Everything of one call, for one end of it. */
 struct caller {
     const struct ask *ask;
     char *host; /* owned; of the address */
     int fd;
+    msec deadline; /* of all that is said; monotonic */
     gnutls_certificate_credentials_t own;
     gnutls_session_t session;
 };
@@ -38,6 +41,34 @@ static void caller_done(struct caller *c)
 
 /* ---- the connection ---- */
 
+static msec now_mono(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (msec)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* After code, of a call of GnuTLS that did not do all: should it be called again? E_AGAIN may come
+ * with bytes that were there, and says nothing of time. False: it is over, and *err says why. */
+static bool once_more(const struct caller *c, int code, struct err *err)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLIN};
+    if (code == GNUTLS_E_INTERRUPTED || (code != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(code)))
+        return true;
+    if (code != GNUTLS_E_AGAIN) {
+        tls_error(err, code, "TLS with %s", c->ask->address);
+        return false;
+    }
+    if (gnutls_record_get_direction(c->session) != 0)
+        p.events = POLLOUT;
+    msec left = c->deadline - now_mono();
+    int rc = left > 0 ? poll(&p, 1, (int)left) : 0;
+    if (rc > 0 || (rc < 0 && errno == EINTR))
+        return true;
+    err_set(err, ERR_TIMEOUT, "%s takes too long", c->ask->address);
+    return false;
+}
+
 static int connect_in_time(int fd, const struct addrinfo *to)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
@@ -54,10 +85,8 @@ static int connect_in_time(int fd, const struct addrinfo *to)
     return -why;
 }
 
-/* Non-blocking while it connects; then with a time-out on each read and write. */
 static int open_one(const struct addrinfo *to)
 {
-    const struct timeval silence = {.tv_sec = SILENCE_S};
     int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
@@ -65,13 +94,6 @@ static int open_one(const struct addrinfo *to)
     if (rc < 0) {
         close(fd);
         return rc;
-    }
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof silence) < 0) {
-        close(fd);
-        return -EIO;
     }
     return fd;
 }
@@ -114,13 +136,11 @@ static int begin_tls(struct caller *c, struct err *err)
         (rc = gnutls_credentials_set(c->session, GNUTLS_CRD_CERTIFICATE, c->own)) < 0)
         return tls_error(err, rc, "TLS");
     gnutls_transport_set_int(c->session, c->fd);
-    do
-        rc = gnutls_handshake(c->session);
-    while (rc == GNUTLS_E_INTERRUPTED ||
-           (rc < 0 && rc != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(rc)));
-    if (rc == GNUTLS_E_AGAIN)
-        return err_set(err, ERR_TIMEOUT, "%s says nothing", c->ask->address);
-    return rc < 0 ? tls_error(err, rc, "TLS with %s", c->ask->address) : 0;
+    c->deadline = now_mono() + EXCHANGE_MS;
+    while ((rc = gnutls_handshake(c->session)) < 0)
+        if (!once_more(c, rc, err))
+            return -(int)err->code;
+    return 0;
 }
 
 /* The root that the door shows must be the one whose digest is known. */
@@ -182,11 +202,10 @@ static int send_all(struct caller *c, const char *text, struct err *err)
     size_t len = strlen(text), at = 0;
     while (at < len) {
         ssize_t n = gnutls_record_send(c->session, text + at, len - at);
-        if (n == GNUTLS_E_INTERRUPTED)
-            continue;
+        if (n < 0 && !once_more(c, (int)n, err))
+            return -(int)err->code;
         if (n < 0)
-            return err_set(err, n == GNUTLS_E_AGAIN ? ERR_TIMEOUT : ERR_UNAVAILABLE, "%s: %s",
-                           c->ask->address, gnutls_strerror((int)n));
+            continue;
         at += (size_t)n;
     }
     return 0;
@@ -198,14 +217,14 @@ static int receive_all(struct caller *c, size_t max, struct buf *to, struct err 
     char piece[16384];
     for (;;) {
         ssize_t n = gnutls_record_recv(c->session, piece, sizeof piece);
-        if (n == GNUTLS_E_INTERRUPTED ||
-            (n < 0 && n != GNUTLS_E_AGAIN && !gnutls_error_is_fatal((int)n)))
-            continue;
         if (n == 0 || (n == GNUTLS_E_PREMATURE_TERMINATION && to->len > 0))
             return 0;
+        if (n < 0 && !once_more(c, (int)n, err))
+            return -(int)err->code;
         if (n < 0)
-            return err_set(err, n == GNUTLS_E_AGAIN ? ERR_TIMEOUT : ERR_UNAVAILABLE, "%s: %s",
-                           c->ask->address, gnutls_strerror((int)n));
+            continue;
+        if (now_mono() > c->deadline)
+            return err_set(err, ERR_TIMEOUT, "%s takes too long", c->ask->address);
         if (to->len + (size_t)n > max)
             return err_set(err, ERR_LIMIT, "%s answers more than %zu KiB", c->ask->address,
                            max >> 10);
