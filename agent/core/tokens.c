@@ -279,6 +279,23 @@ static void forget(struct tokens *t, msec at)
     t->n = kept;
 }
 
+/* That which expired first. One that has not may not be forgotten: it could be given again. */
+static bool forget_one(struct tokens *t, msec at)
+{
+    size_t first = t->n;
+    for (size_t i = 0; i < t->n; i++)
+        if (at >= (msec)t->items[i]->vote->expires_at_ms &&
+            (first == t->n ||
+             t->items[i]->vote->expires_at_ms < t->items[first]->vote->expires_at_ms))
+            first = i;
+    if (first == t->n)
+        return false;
+    skein__token__free_unpacked(t->items[first], NULL);
+    memmove(&t->items[first], &t->items[first + 1], (t->n - first - 1) * sizeof *t->items);
+    t->n--;
+    return true;
+}
+
 static void insert(struct tokens *t, Skein__Token *token)
 {
     size_t i = t->n;
@@ -297,9 +314,8 @@ static int create(struct tokens *t, const struct tokens_command *c,
     forget(t, at);
     if (find(t, c->id) != NULL)
         return err_set(err, ERR_EXISTS, "there is a token %s already", c->id);
-    if (t->n >= TOKENS_MAX)
-        return err_set(err, ERR_LIMIT, "%d tokens are remembered already, for %d days after each",
-                       TOKENS_MAX, (int)(TOKENS_KEEP_MS / 86400000));
+    if (t->n >= TOKENS_MAX && !forget_one(t, at))
+        return err_set(err, ERR_LIMIT, "there are %d tokens that have not expired", TOKENS_MAX);
     insert(t, token_new(c, envelope, at));
     return 0;
 }

@@ -13,7 +13,7 @@
 #include "proto/token.h"
 
 #define TOKENS_MAX 256                          /* that are remembered */
-#define TOKENS_KEEP_MS (7 * 86400 * (msec)1000) /* after their end */
+#define TOKENS_KEEP_MS (7 * 86400 * (msec)1000) /* after their end, while there is room */
 #define TOKENS_NAMES_MAX 16                     /* DNS names, and as many addresses */
 #define TOKENS_NAME_SIZE 65                     /* of a host, as certificates have it */
 #define TOKENS_ID_SIZE 13                       /* the first digits of its hash */

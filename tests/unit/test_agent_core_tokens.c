@@ -195,7 +195,7 @@ static void no_more_than_are_remembered(void **state _unused_)
     ProtobufCBinaryData envelope = {.len = 2, .data = (uint8_t *)(uintptr_t) "{}"};
     struct err err = {0};
     for (unsigned i = 0; i <= TOKENS_MAX; i++) {
-        struct tokens_command c = {.verb = TOKENS_CREATE, .expires_at = 1000};
+        struct tokens_command c = {.verb = TOKENS_CREATE, .expires_at = 1000 + (i == 7 ? 0 : i)};
         snprintf(c.hash, sizeof c.hash, "%08x%056x", i * 2654435761u, i);
         snprintf(c.id, sizeof c.id, "%.*s", TOKENS_ID_SIZE - 1, c.hash);
         snprintf(c.host, sizeof c.host, "hv%u", i);
@@ -203,13 +203,29 @@ static void no_more_than_are_remembered(void **state _unused_)
         if (i < TOKENS_MAX)
             assert_ok(tokens_apply(t, &c, &envelope, 1, &err), &err);
         else
-            assert_err(tokens_apply(t, &c, &envelope, 1, &err), &err, ERR_LIMIT, "remembered");
+            assert_err(tokens_apply(t, &c, &envelope, 1, &err), &err, ERR_LIMIT, "not expired");
     }
     Skein__Token *const *all;
     size_t n = tokens_all(t, &all);
     assert_int_equal(n, TOKENS_MAX);
     for (size_t i = 1; i < n; i++)
         assert_true(strcmp(all[i - 1]->hash, all[i]->hash) < 0);
+    /* Later there is room again: that which expired first is forgotten. */
+    struct tokens_command more = {
+        .verb = TOKENS_CREATE, .expires_at = 5000, .hash = "zy", .id = "zy"};
+    struct tokens_command again = {
+        .verb = TOKENS_CREATE, .expires_at = 5000, .hash = "zz", .id = "zz"};
+    assert_ok(tokens_apply(t, &more, &envelope, 1001, &err), &err);
+    assert_err(tokens_apply(t, &again, &envelope, 999, &err), &err, ERR_LIMIT, "not expired");
+    n = tokens_all(t, &all);
+    assert_int_equal(n, TOKENS_MAX);
+    bool first = false, eighth = false;
+    for (size_t i = 0; i < n; i++) {
+        first |= strcmp(all[i]->host, "hv0") == 0;
+        eighth |= strcmp(all[i]->host, "hv7") == 0;
+        assert_true(i == 0 || strcmp(all[i - 1]->hash, all[i]->hash) < 0);
+    }
+    assert_true(first != eighth); /* both ended at 1000: one of them has gone */
 }
 
 int main(void)
