@@ -1,4 +1,5 @@
 /* skein join: a new host's keys are made here, and its certificates come from an issuer. */
+#include <errno.h>
 #include <grp.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -116,6 +117,31 @@ static int check_new(const struct join_args *a, struct err *err)
     return 0;
 }
 
+/* That nothing can be written is said before the token is spent. */
+static int check_writable(const char *out, const char *below, struct err *err)
+{
+    _cleanup_(freep) char *path = xasprintf("%s/%s", out, below);
+    while (access(path, F_OK) < 0 && errno == ENOENT) {
+        char *slash = strrchr(path, '/');
+        if (slash == NULL)
+            return access(".", W_OK) < 0 ? err_set(err, ERR_IO, "%s: %m", out) : 0;
+        slash[slash == path] = '\0';
+    }
+    return access(path, W_OK | X_OK) < 0 ? err_set(err, ERR_IO, "%s: %m: nothing was asked", path)
+                                         : 0;
+}
+
+static int check_out(const struct join_args *a, struct err *err)
+{
+    static const char *const folders[] = {"skein", "CA", "libvirt/private", "qemu"};
+    for (size_t i = 0; i < (a->agent_only ? 1 : ARRAY_SIZE(folders)); i++) {
+        int rc = check_writable(a->out, folders[i], err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
 struct keys {
     gnutls_x509_privkey_t of[JOIN_USES]; /* owned; NULL: not wanted */
 };
@@ -150,14 +176,12 @@ static int put(const struct join_args *a, gid_t group, const struct keys *keys,
         .roster = answer->roster,
         .issuer = answer->issuer,
     };
-    for (enum identity_use use = 0; use < JOIN_USES; use++) {
-        int rc = keys->of[use] != NULL
-                     ? layout_put(&layout, use, answer->certificates[use], keys->of[use], err)
-                     : 0;
-        if (rc < 0)
-            return rc;
-    }
-    return layout_put_rest(&layout, err);
+    int rc = layout_put_rest(&layout, err);
+    for (unsigned i = JOIN_USES; rc == 0 && i-- > 0;) /* the agent's last: it makes the host */
+        if (keys->of[i] != NULL)
+            rc = layout_put(&layout, (enum identity_use)i, answer->certificates[i], keys->of[i],
+                            err);
+    return rc;
 }
 
 static void print_list(const char *key, const json_t *list)
@@ -215,7 +239,7 @@ static int run(const struct join_args *a, struct err *err)
     if (g != NULL)
         group = g->gr_gid;
     int rc = read_token(a->token, &token, err);
-    if (rc == 0 && (rc = check_new(a, err)) == 0)
+    if (rc == 0 && (rc = check_new(a, err)) == 0 && (rc = check_out(a, err)) == 0)
         rc = join(a, &token, group, err);
     explicit_bzero(&token, sizeof token);
     return rc;

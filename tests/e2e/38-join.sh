@@ -48,6 +48,10 @@ check "an operator gives no token" eval 'fails skein token create --host hv4 --r
 # shellcheck disable=SC2046
 check "nor an admin one for a host that is there" eval 'exits 1 skein token create --host hv2 --root "$ROOT" $(as admin) >"$WORK/said" 2>&1; grep -q "^error: CONFLICT: .*--replace" "$WORK/said"'
 check "another host's name" refused DENIED "$T" hv5
+OUT=$SIM_FOLDER/hosts-none
+as_user touch "$OUT"
+check "a directory that is none costs no token" eval 'exits 1 join "$T" hv4 >"$WORK/said" 2>&1; grep -q "^error: IO: .*nothing was asked" "$WORK/said"'
+unset OUT
 check "another role" eval 'exits 1 tool join "$T" --from "$NET.1:7444" --host hv4 --out "$SIM_FOLDER/refused" >"$WORK/said" 2>&1; grep -q "^error: DENIED: .*role" "$WORK/said"'
 last=${T: -1}
 check "an altered token" refused NOT_FOUND "${T%?}$([ "$last" = 0 ] && echo 1 || echo 0)" hv4
