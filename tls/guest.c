@@ -4,7 +4,8 @@
 
 #include "tls/handles.h"
 
-const char guest_priorities[] = TLS_PRIORITIES;
+const char guest_priorities[] = TLS_PRIORITIES ":+SIGN-RSA-PSS-RSAE-SHA256";
+const char host_priorities[] = TLS_PRIORITIES;
 
 int guest_judge(void *session, const struct anchor *people, const struct roster *roster,
                 const struct cluster *cluster, msec wall, struct guest *ret, struct err *err)

@@ -7,8 +7,9 @@
 #include "tls/anchor.h"
 #include "tls/roster.h"
 
-/* GnuTLS' words for what such a server accepts: TLS 1.3, forward secret, AEAD. */
-extern const char guest_priorities[];
+/* GnuTLS' words for what such a server accepts: TLS 1.3, forward secret, AEAD. People may have RSA
+ * keys, in tokens; hosts' are on P-256, and a stranger's large RSA key would take its time. */
+extern const char guest_priorities[], host_priorities[];
 
 struct guest {
     char name[NAME_SIZE];

@@ -10,6 +10,7 @@
 #include "agent/core/api.h"
 #include "agent/core/gate.h"
 #include "agent/core/library.h"
+#include "agent/core/pace.h"
 #include "agent/core/rulebook.h"
 #include "agent/core/tokens.h"
 
@@ -51,6 +52,7 @@ struct call {
 struct api {
     struct call *calls;
     size_t n, cap;
+    struct hush guesses; /* of tokens */
 };
 
 /* Calls are few: a list will do. */

@@ -73,10 +73,17 @@ static int read_use(const struct api_request *r, json_t **ret_doc, Skein__TokenU
     return 0;
 }
 
-static void refuse(struct api_context *c, const struct caller *caller, const struct err *err)
+/* Guesses fill no audit. */
+static void refuse(struct api *api, struct api_context *c, const struct caller *caller,
+                   const struct err *err)
 {
-    effect_audit(c->step, "token.refused", "{s:s, s:o, s:s}", "code", err_name(err->code), "reason",
-                 api_text(err->msg), "issuer", caller->remote ? caller->host : c->step->conf->host);
+    unsigned untold = 0;
+    bool guess = err->code == ERR_NOT_FOUND || err->code == ERR_INVALID;
+    if (!guess || hush_tells(&api->guesses, c->step->now.mono, &untold))
+        effect_audit(c->step, "token.refused", "{s:s, s:o, s:s, s:o*}", "code", err_name(err->code),
+                     "reason", api_text(err->msg), "issuer",
+                     caller->remote ? caller->host : c->step->conf->host, "untold",
+                     untold > 0 ? json_integer(untold) : NULL);
     api_answer_err(c, caller, err);
 }
 
@@ -106,12 +113,12 @@ void api_token_use(struct api *api, struct api_context *c, const struct caller *
     Skein__TokenUse use;
     struct err err = {0};
     if (read_use(r, &doc, &use, &err) < 0) {
-        refuse(c, caller, &err);
+        refuse(api, c, caller, &err);
     } else if (!api_leads(c)) {
         if (api_hand_on(api, c, caller, r, false, &err) < 0)
             api_answer_err(c, caller, &err);
     } else if (tokens_judge(state_tokens(c->state), &use, c->step->now.wall, &token, &err) < 0) {
-        refuse(c, caller, &err);
+        refuse(api, c, caller, &err);
     } else if (api_can_wait(api, &err)) {
         propose(api, c, caller, &use, token);
     } else {

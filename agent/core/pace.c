@@ -10,3 +10,14 @@ bool pace_take(struct pace *p, msec now)
     p->empty_at = from + p->every;
     return true;
 }
+
+bool hush_tells(struct hush *h, msec now, unsigned *ret_untold)
+{
+    *ret_untold = h->untold;
+    if (now < h->until) {
+        h->untold++;
+        return false;
+    }
+    *h = (struct hush){.until = now + HUSH_MS};
+    return true;
+}

@@ -15,4 +15,15 @@ struct pace {
 /* True, and taken, when one more may come now. */
 bool pace_take(struct pace *p, msec now);
 
+/* Of what anybody can cause, one in a while is told, with how many were not: for the audit. */
+struct hush {
+    msec until;      /* mono; nothing is told before */
+    unsigned untold; /* since the last that was */
+};
+
+#define HUSH_MS 60000
+
+/* True: this one is told; *ret_untold were not before it. */
+bool hush_tells(struct hush *h, msec now, unsigned *ret_untold);
+
 #endif

@@ -1,5 +1,6 @@
 /* agent_issuer.c - the door for hosts that join, and the issuer behind it. */
 #include "agent/core/api.h"
+#include "agent/core/state.h"
 #include "agent/io/agent_priv.h"
 #include "agent/io/clock.h"
 #include "agent/io/http.h"
@@ -34,6 +35,12 @@ static bool known(void *arg, const char *host)
 {
     const struct agent *a = arg;
     return node_knows_host(a->node, host);
+}
+
+static const Skein__Token *remembered(void *arg, const char *hash)
+{
+    const struct agent *a = arg;
+    return tokens_find(state_tokens(node_state(a->node)), hash);
 }
 
 static void audit(void *arg, const char *event, const json_t *fields)
@@ -96,12 +103,14 @@ int agent_open_issuer(struct agent *a, struct err *err)
         .spend = spend,
         .answer = answer,
         .known = known,
+        .remembered = remembered,
         .audit = audit,
     };
     return issuer_open(&conf, clock_wall(), &a->issuer, err);
 }
 
-void agent_host_asks(void *arg, uint64_t token, void *session, const Skein__ApiCall *call)
+void agent_host_asks(void *arg, uint64_t token, void *session, const char *network,
+                     const Skein__ApiCall *call)
 {
     struct agent *a = arg;
     struct err err;
@@ -115,10 +124,10 @@ void agent_host_asks(void *arg, uint64_t token, void *session, const Skein__ApiC
     else if (a->stopping)
         err_set(&err, ERR_UNAVAILABLE, "the agent stops");
     else if (join) {
-        issuer_join(a->issuer, agent_now(a), token, bytes, call->body.len);
+        issuer_join(a->issuer, agent_now(a), token, network, bytes, call->body.len);
         return;
     } else {
-        issuer_renew(a->issuer, agent_now(a), token, session, bytes, call->body.len);
+        issuer_renew(a->issuer, agent_now(a), token, session, network, bytes, call->body.len);
         return;
     }
     answer(a, token, NULL, &err);

@@ -64,7 +64,8 @@ int agent_open_issuer(struct agent *a, struct err *err);
 /* True: it was an answer for the issuer. */
 bool agent_issuer_answered(struct agent *a, uint64_t token, unsigned status, const void *body,
                            size_t len);
-void agent_host_asks(void *arg, uint64_t token, void *session, const Skein__ApiCall *call);
+void agent_host_asks(void *arg, uint64_t token, void *session, const char *network,
+                     const Skein__ApiCall *call);
 
 /* With the certificate that its directory holds now. */
 int agent_renew_http(struct agent *a, struct err *err);

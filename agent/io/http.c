@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "agent/io/http_crowd.h"
 #include "agent/io/http_socket.h"
 #include "proto/hash.h"
 #include "proto/util.h"
@@ -36,6 +37,7 @@ struct door {
     char *listen;             /* secure: its address; owned; NULL: there is none */
     uint8_t shown[HASH_SIZE]; /* digest of what it was opened with */
     bool full;                /* as many connections as are allowed, when MHD had run last */
+    struct crowd crowd;       /* at the hosts' door */
 };
 
 struct http {
@@ -71,6 +73,26 @@ static bool was_full(struct door *door)
     return was && !door->full;
 }
 
+static msec now_of(const struct http *http)
+{
+    return (msec)uv_now(http->conf.loop);
+}
+
+/* Those that came long ago leave the hosts' door; *soonest, how long the loop may sleep, is brought
+ * forward to the next. */
+static void end_guests(struct http *http, bool *waits, MHD_UNSIGNED_LONG_LONG *soonest)
+{
+    struct crowd *crowd = &http->doors[HTTP_HOSTS].crowd;
+    crowd_end(crowd, now_of(http) - HTTP_HOSTS_S * 1000);
+    msec since = crowd_since(crowd);
+    if (since < 0)
+        return;
+    MHD_UNSIGNED_LONG_LONG left =
+        (MHD_UNSIGNED_LONG_LONG)(since + HTTP_HOSTS_S * 1000 + 1 - now_of(http));
+    *soonest = *waits ? MIN(*soonest, left) : left;
+    *waits = true;
+}
+
 /* Let MHD do what it can, then come back when it wants to. */
 static void run(struct http *http)
 {
@@ -92,6 +114,7 @@ static void run(struct http *http)
             soonest = waits ? MIN(soonest, wait) : wait;
             waits = true;
         }
+    end_guests(http, &waits, &soonest);
     if (waits)
         uv_timer_start(&http->timer, on_timer, soonest, 0);
     else
@@ -248,6 +271,14 @@ static void *session_of(const struct exchange *x)
     return info != NULL ? info->tls_session : NULL;
 }
 
+static const struct sockaddr *address_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    static const struct sockaddr unknown = {.sa_family = AF_UNSPEC};
+    return info != NULL && info->client_addr != NULL ? info->client_addr : &unknown;
+}
+
 static void give_on(struct exchange *x)
 {
     Skein__ApiCall call = SKEIN__API_CALL__INIT;
@@ -259,9 +290,11 @@ static void give_on(struct exchange *x)
     call.body = (ProtobufCBinaryData){.data = (uint8_t *)x->body.data, .len = x->body.len};
     x->suspended = true;
     MHD_suspend_connection(x->connection);
-    if (is_hosts(x))
-        x->http->conf.on_host(x->http->conf.arg, x->token, session_of(x), &call);
-    else
+    if (is_hosts(x)) {
+        char network[HTTP_NETWORK_SIZE];
+        http_network(address_of(x->connection), network);
+        x->http->conf.on_host(x->http->conf.arg, x->token, session_of(x), network, &call);
+    } else
         x->http->conf.on_call(x->http->conf.arg, x->token, &call);
 }
 
@@ -394,21 +427,49 @@ void http_stream(struct http *http, const void *data, size_t len)
 
 /* ---- the doors ---- */
 
+static enum MHD_Result may_come(void *arg, const struct sockaddr *from, socklen_t len)
+{
+    const struct door *door = arg;
+    (void)len;
+    bool hosts = door == &door->http->doors[HTTP_HOSTS];
+    return !hosts || crowd_admits(&door->crowd, from, HTTP_HOSTS_PER_NETWORK) ? MHD_YES : MHD_NO;
+}
+
+/* At the hosts' door: one came, or went. */
+static void on_guest(void *arg, struct MHD_Connection *connection, void **guest,
+                     enum MHD_ConnectionNotificationCode what)
+{
+    struct door *door = arg;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (door != &door->http->doors[HTTP_HOSTS])
+        return;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED && info != NULL) {
+        uv_update_time(door->http->conf.loop);
+        *guest =
+            crowd_add(&door->crowd, address_of(connection), info->connect_fd, now_of(door->http));
+    } else if (what == MHD_CONNECTION_NOTIFY_CLOSED && *guest != NULL) {
+        crowd_remove(&door->crowd, *guest);
+        *guest = NULL;
+    }
+}
+
 static struct MHD_Daemon *start(struct door *door, int listener, const struct http_tls *tls)
 {
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (door->secure ? MHD_USE_TLS : 0u);
+    bool hosts = door == &door->http->doors[HTTP_HOSTS];
     struct MHD_OptionItem secure[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)(tls != NULL ? tls->certificate : NULL)},
         {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)(tls != NULL ? tls->key : NULL)},
         {MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *)(uintptr_t)(tls != NULL ? tls->people : NULL)},
-        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)guest_priorities},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0,
+         (void *)(uintptr_t)(hosts ? host_priorities : guest_priorities)},
         {MHD_OPTION_END, 0, NULL},
     };
     return MHD_start_daemon(
-        flags, 0, NULL, NULL, handle, door, MHD_OPTION_LISTEN_SOCKET, listener,
+        flags, 0, may_come, door, handle, door, MHD_OPTION_LISTEN_SOCKET, listener,
         MHD_OPTION_NOTIFY_COMPLETED, completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
-        connections_max(door), MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        door == &door->http->doors[HTTP_HOSTS] ? (unsigned)HTTP_HOSTS_PER_ADDRESS : 0u,
+        connections_max(door), MHD_OPTION_NOTIFY_CONNECTION, on_guest, door,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_S, MHD_OPTION_ARRAY,
         door->secure ? secure : &secure[ARRAY_SIZE(secure) - 1], MHD_OPTION_END);
 }

@@ -19,7 +19,8 @@
 #define HTTP_IDLE_S 30 /* a client that neither asks nor reads that long is cut */
 
 #define HTTP_HOSTS_CONNECTIONS_MAX 32 /* at the hosts' door, ... */
-#define HTTP_HOSTS_PER_ADDRESS 8      /* ... and of one address */
+#define HTTP_HOSTS_PER_NETWORK 8      /* ... and of one address, or IPv6 network */
+#define HTTP_HOSTS_S 30               /* a connection there ends after that, whatever it does */
 
 struct http; /* opaque */
 
@@ -38,8 +39,10 @@ struct http_conf {
     int (*admit)(void *arg, void *session, struct err *err);
     /* A whole request; call is borrowed. Answer it with http_answer, also from within. */
     void (*on_call)(void *arg, uint64_t token, const Skein__ApiCall *call);
-    /* The same at the hosts' door. session: as for admit; whoever it is may have shown nothing. */
-    void (*on_host)(void *arg, uint64_t token, void *session, const Skein__ApiCall *call);
+    /* The same at the hosts' door. session: as for admit; whoever it is may have shown nothing.
+     * network: whence (http_network). */
+    void (*on_host)(void *arg, uint64_t token, void *session, const char *network,
+                    const Skein__ApiCall *call);
 };
 
 int http_open(const struct http_conf *conf, struct http **ret, struct err *err);

@@ -5,6 +5,7 @@
 #include "agent/core/command.h"
 #include "agent/core/pace.h"
 #include "agent/core/tokens.h"
+#include "agent/io/http_crowd.h"
 #include "proto/canon.h"
 #include "proto/token.h"
 #include "tls/file.h"
@@ -14,7 +15,8 @@
 
 #define WAITING_MAX 8    /* requests whose token is being spent */
 #define EVERY_MS 500     /* more often than this, ... */
-#define BURST 20         /* ... after so many at once, nobody is answered: each costs the planner */
+#define BURST 20         /* ... after so many at once, nobody of a network is answered */
+#define NETWORKS_MAX 64  /* that are told apart */
 #define OWN (1ull << 62) /* of tokens of our own questions: HTTP counts from 1 */
 #define DAY_MS (86400 * (msec)1000)
 
@@ -25,12 +27,24 @@ struct waiting {
     struct join_request request;
 };
 
+/* How often one network may ask. */
+struct network {
+    char name[HTTP_NETWORK_SIZE];
+    struct pace pace;
+};
+
+/* Refusals that anybody can cause. */
+enum noise { NOISE_SENSELESS, NOISE_GUESS, NOISE_KINDS, NOISE_NONE = NOISE_KINDS };
+
 struct issuer {
     struct issuer_conf conf;
     struct pki_root authority;
     char *pem; /* owned; of the authority's certificate */
     char *directory;
-    struct pace pace;
+    struct network networks[NETWORKS_MAX];
+
+    struct hush hush[NOISE_KINDS];
+
     uint64_t last;
     struct waiting waiting[WAITING_MAX];
 };
@@ -41,7 +55,6 @@ int issuer_open(const struct issuer_conf *conf, msec wall, struct issuer **ret, 
 {
     struct issuer *s = xcalloc(1, sizeof *s);
     s->conf = *conf;
-    s->pace = (struct pace){.every = EVERY_MS, .burst = BURST};
     s->directory = xasprintf("%s/issued", conf->config->state_dir);
     int rc;
     if ((rc = pki_issuer_load(conf->config->issuer_cert, conf->config->issuer_key, &s->authority,
@@ -70,15 +83,46 @@ void issuer_free(struct issuer *s)
 
 /* ---- refusing ---- */
 
-static void refuse(struct issuer *s, uint64_t to, const struct join_request *r,
+/* A whole request with a token that was given is none. */
+static enum noise noise_of(const struct join_request *r, const struct err *err)
+{
+    if (err->code == ERR_NOT_FOUND)
+        return NOISE_GUESS;
+    return r == NULL || err->code == ERR_INVALID || err->code == ERR_UNAUTHENTICATED
+               ? NOISE_SENSELESS
+               : NOISE_NONE;
+}
+
+static void refuse(struct issuer *s, msec mono, uint64_t to, const struct join_request *r,
                    const struct err *err)
 {
+    unsigned untold = 0;
+    enum noise noise = noise_of(r, err);
     bool whole = err->msg[0] != '\0' && r != NULL && r->host[0] != '\0';
-    _cleanup_json_ json_t *fields = json_pack("{s:s, s:s, s:s*}", "code", err_name(err->code),
-                                              "reason", err->msg, "of", whole ? r->host : NULL);
-    if (fields != NULL)
-        s->conf.audit(s->conf.arg, "certificates.refused", fields);
+    if (noise == NOISE_NONE || hush_tells(&s->hush[noise], mono, &untold)) {
+        _cleanup_json_ json_t *fields = json_pack("{s:s, s:s, s:s*}", "code", err_name(err->code),
+                                                  "reason", err->msg, "of", whole ? r->host : NULL);
+        if (fields != NULL && untold > 0)
+            json_object_set_new(fields, "untold", json_integer(untold));
+        if (fields != NULL)
+            s->conf.audit(s->conf.arg, "certificates.refused", fields);
+    }
     s->conf.answer(s->conf.arg, to, NULL, err);
+}
+
+/* The place of a network; of one that is new, that of who has waited longest. */
+static struct network *network_of(struct issuer *s, const char *name)
+{
+    struct network *oldest = &s->networks[0];
+    for (size_t i = 0; i < NETWORKS_MAX; i++) {
+        if (strcmp(s->networks[i].name, name) == 0 && s->networks[i].pace.burst > 0)
+            return &s->networks[i];
+        if (s->networks[i].pace.empty_at < oldest->pace.empty_at)
+            oldest = &s->networks[i];
+    }
+    *oldest = (struct network){.pace = {.every = EVERY_MS, .burst = BURST}};
+    snprintf(oldest->name, sizeof oldest->name, "%s", name);
+    return oldest;
 }
 
 /* ---- a request comes ---- */
@@ -107,28 +151,29 @@ static int ask_voters(struct issuer *s, struct waiting *w, struct err *err)
     return 0;
 }
 
-void issuer_join(struct issuer *s, struct moment now, uint64_t from, const char *bytes, size_t len)
+void issuer_join(struct issuer *s, struct moment now, uint64_t from, const char *network,
+                 const char *bytes, size_t len)
 {
     struct waiting *w = place_of(s, 0);
     struct join_request request = {.secret = ""};
     struct err err = {0};
-    if (w == NULL || !pace_take(&s->pace, now.mono)) {
+    if (!pace_take(&network_of(s, network)->pace, now.mono) || w == NULL) {
         err_set(&err, ERR_LIMIT, "too many ask at once; try again in a few seconds");
         s->conf.answer(s->conf.arg, from, NULL, &err); /* no record: it would be their doing */
         return;
     }
     if (trust_issuer(s->conf.trust, s->authority.crt, now.wall, &err) < 0) {
         err_wrap(&err, "issuer"); /* before a token is spent for nothing */
-        refuse(s, from, NULL, &err);
+        refuse(s, now.mono, from, NULL, &err);
         return;
     }
     if (join_request_read(bytes, len, &request, &err) < 0) {
-        refuse(s, from, NULL, &err);
+        refuse(s, now.mono, from, NULL, &err);
         return;
     }
     *w = (struct waiting){.from = from, .request = request};
     if (ask_voters(s, w, &err) < 0) {
-        refuse(s, from, &request, &err);
+        refuse(s, now.mono, from, &request, &err);
         join_request_done(&w->request);
         w->token = 0;
     }
@@ -144,6 +189,21 @@ static bool is_there(const struct issuer *s, const char *host)
         if (strcmp(c->raft_voters[i], host) == 0)
             return true;
     return s->conf.known(s->conf.arg, host);
+}
+
+/* A planner may say that a token was spent which was taken back, or used by others: where this
+ * agent votes it knows better. What it has not heard of yet says nothing. */
+static int check_remembered(const struct issuer *s, const struct join_request *r, const char *hash,
+                            struct err *err)
+{
+    const Skein__Token *token = s->conf.remembered(s->conf.arg, hash);
+    if (token == NULL)
+        return 0;
+    if (token->revoked != NULL)
+        return err_set(err, ERR_DENIED, "the token was taken back by %s", token->revoked->person);
+    if (token->has_used_at_ms && strcmp(token->request, r->digest) != 0)
+        return err_set(err, ERR_CONFLICT, "the token was used already");
+    return 0;
 }
 
 /* What an admin signed of this token, by this host's own roster: the planner's word is not enough.
@@ -164,6 +224,8 @@ static int verify(const struct issuer *s, const struct join_request *r, const js
         return err_set(err, ERR_DENIED, "what was signed is about another token");
     if (strcmp(c.host, r->host) != 0 || strcmp(c.role, join_request_role(r)) != 0)
         return err_set(err, ERR_DENIED, "the token is for another host or role");
+    if ((rc = check_remembered(s, r, hash, err)) < 0)
+        return rc;
     if (!c.replace && is_there(s, r->host))
         return err_set(err, ERR_CONFLICT,
                        "there is a host %s already, and what was signed does not say that it is "
@@ -299,14 +361,15 @@ static void tell_issued(const struct issuer *s, const struct join_request *r, co
         s->conf.audit(s->conf.arg, "certificates.issued", fields);
 }
 
-static void conclude(struct issuer *s, const struct waiting *w, const json_t *answer, msec wall)
+static void conclude(struct issuer *s, const struct waiting *w, const json_t *answer,
+                     struct moment now)
 {
     _cleanup_(trust_command_done) struct trust_command command = {0};
     _cleanup_(issued_done) struct issued issued = {0};
     struct err err = {0};
-    if (verify(s, &w->request, answer, wall, &command, &err) < 0 ||
-        issue(s, &w->request, command.command, wall, &issued, &err) < 0) {
-        refuse(s, w->from, &w->request, &err);
+    if (verify(s, &w->request, answer, now.wall, &command, &err) < 0 ||
+        issue(s, &w->request, command.command, now.wall, &issued, &err) < 0) {
+        refuse(s, now.mono, w->from, &w->request, &err);
         return;
     }
     tell_issued(s, &w->request, command.person, &issued);
@@ -369,18 +432,18 @@ static int renew_all(const struct issuer *s, const struct join_request *r, gnutl
 }
 
 void issuer_renew(struct issuer *s, struct moment now, uint64_t from, void *session,
-                  const char *bytes, size_t len)
+                  const char *network, const char *bytes, size_t len)
 {
     _cleanup_(join_request_done) struct join_request request = {.secret = ""};
     _cleanup_(issued_done) struct issued issued = {0};
     struct err err = {0};
-    if (!pace_take(&s->pace, now.mono)) {
+    if (!pace_take(&network_of(s, network)->pace, now.mono)) {
         err_set(&err, ERR_LIMIT, "too many ask at once; try again in a few seconds");
         s->conf.answer(s->conf.arg, from, NULL, &err);
     } else if (join_request_read(bytes, len, &request, &err) < 0) {
-        refuse(s, from, NULL, &err);
+        refuse(s, now.mono, from, NULL, &err);
     } else if (renew_all(s, &request, session, now.wall, &issued, &err) < 0) {
-        refuse(s, from, &request, &err);
+        refuse(s, now.mono, from, &request, &err);
     } else {
         tell_issued(s, &request, NULL, &issued);
         s->conf.answer(s->conf.arg, from, answer_of(s, &issued), &err);
@@ -412,10 +475,10 @@ void issuer_answered(struct issuer *s, struct moment now, uint64_t token, unsign
     _cleanup_json_ json_t *answer = json_loadb(body, len, JSON_REJECT_DUPLICATES, NULL);
     struct err err = {0};
     if (status == 200) {
-        conclude(s, w, answer, now.wall);
+        conclude(s, w, answer, now);
     } else {
         error_of(answer, &err);
-        refuse(s, w->from, &w->request, &err);
+        refuse(s, now.mono, w->from, &w->request, &err);
     }
     join_request_done(&w->request);
     *w = (struct waiting){.token = 0};

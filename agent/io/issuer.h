@@ -26,7 +26,10 @@ struct issuer_conf {
     void (*answer)(void *arg, uint64_t to, char *body, const struct err *err);
     /* Does the mesh know such a host already? */
     bool (*known)(void *arg, const char *host);
-    /* event "certificates.issued" or "certificates.refused"; fields is borrowed. */
+    /* What this agent itself remembers of the token with that hash, where it votes; else NULL. */
+    const Skein__Token *(*remembered)(void *arg, const char *hash);
+    /* event "certificates.issued" or "certificates.refused"; fields is borrowed. Of what anybody
+     * can cause one refusal a minute is told, with the count of those that were not. */
     void (*audit)(void *arg, const char *event, const json_t *fields);
 };
 
@@ -34,12 +37,13 @@ struct issuer_conf {
 int issuer_open(const struct issuer_conf *conf, msec wall, struct issuer **ret, struct err *err);
 void issuer_free(struct issuer *issuer);
 
-/* A host's whole request; answered by conf.answer, now or later. */
-void issuer_join(struct issuer *issuer, struct moment now, uint64_t from, const char *bytes,
-                 size_t len);
+/* A host's whole request; answered by conf.answer, now or later. network: whence (http_network),
+ * so that whoever asks too often keeps nobody else out. */
+void issuer_join(struct issuer *issuer, struct moment now, uint64_t from, const char *network,
+                 const char *bytes, size_t len);
 /* A member's; session: the gnutls_session_t by which it proved to be one. Answered at once. */
 void issuer_renew(struct issuer *issuer, struct moment now, uint64_t from, void *session,
-                  const char *bytes, size_t len);
+                  const char *network, const char *bytes, size_t len);
 /* Is this token one of its own questions? issuer may be NULL. */
 bool issuer_asked(const struct issuer *issuer, uint64_t token);
 void issuer_answered(struct issuer *issuer, struct moment now, uint64_t token, unsigned status,

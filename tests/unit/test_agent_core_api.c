@@ -348,6 +348,14 @@ static void test_tokens(void **unused _unused_)
     assert_null(find_effect(w, EFFECT_PROPOSE));
     assert_refused(w, 404, "NOT_FOUND", "no such token");
     assert_string_equal(text_at(find_effect(w, EFFECT_AUDIT)->record, "event"), "token.refused");
+    call(w, "POST", "/v1/tokens/use", NULL, use); /* guesses fill no audit */
+    assert_refused(w, 404, "NOT_FOUND", "no such token");
+    assert_null(find_effect(w, EFFECT_AUDIT));
+    w->step.now.mono += 60000;
+    call(w, "POST", "/v1/tokens/use", NULL, use);
+    assert_int_equal(
+        json_integer_value(json_object_get(find_effect(w, EFFECT_AUDIT)->record, "untold")), 1);
+    w->step.now.mono -= 60000;
     assert_refused_here(w, "/v1/rules", create, 400, "INVALID", "does not belong to");
     call(w, "POST", "/v1/tokens", NULL, create);
     commit_proposal(w);

@@ -7,6 +7,7 @@
 #include "tls/envelope.h"
 #include "tls/join.h"
 
+#define NOISY "10.0.0.66"
 #define SECRET "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100"
 #define HOUR ((msec)3600000)
 
@@ -24,6 +25,7 @@ struct scene {
     char *asked, *answer, *audited; /* owned */
     uint64_t answered;              /* to whom; 0: to nobody yet */
     struct err err;
+    const Skein__Token *remembered;
 };
 
 static void spend(void *arg, uint64_t token, const char *body)
@@ -54,6 +56,13 @@ static void audit(void *arg, const char *event, const json_t *fields)
 static bool known(void *arg _unused_, const char *host)
 {
     return strcmp(host, "hv8") == 0;
+}
+
+static const Skein__Token *remembered(void *arg, const char *hash)
+{
+    const struct scene *s = arg;
+    assert_int_equal(strlen(hash), HASH_HEX_SIZE - 1);
+    return s->remembered;
 }
 
 static void write_roster(struct scene *s)
@@ -105,6 +114,7 @@ static int open_issuer(struct scene *s, struct err *err)
                                .spend = spend,
                                .answer = answer,
                                .known = known,
+                               .remembered = remembered,
                                .audit = audit};
     return issuer_open(&conf, s->now.wall, &s->issuer, err);
 }
@@ -177,7 +187,7 @@ static void join(struct scene *s, const char *host, const char *secret)
     const gnutls_x509_privkey_t *keys = s->keys;
     assert_ok(join_request_write(host, secret, keys, NULL, &text, &err), &err);
     s->question = s->answered = 0;
-    issuer_join(s->issuer, s->now, 7, text, strlen(text));
+    issuer_join(s->issuer, s->now, 7, "10.0.0.9", text, strlen(text));
 }
 
 struct said {
@@ -334,6 +344,33 @@ static void nobody_is_replaced_unsaid(void **state)
     assert_non_null(s->answer);
 }
 
+/* Nor where this agent, which votes, knows better. */
+static void what_it_remembers_counts(void **state)
+{
+    struct scene *s = *state;
+    struct said said = good(s);
+    Skein__Vote back = SKEIN__VOTE__INIT;
+    Skein__Token token = SKEIN__TOKEN__INIT;
+    _cleanup_(freep) char *envelope = signed_by(s, &said);
+    back.person = (char *)(uintptr_t) "ada";
+    token.revoked = &back;
+    s->remembered = &token;
+    join(s, "hv9", SECRET);
+    spent(s, envelope);
+    refused(s, ERR_DENIED, "taken back by ada");
+    token.revoked = NULL;
+    token.has_used_at_ms = 1;
+    token.request = (char *)(uintptr_t) "another";
+    join(s, "hv9", SECRET);
+    spent(s, envelope);
+    refused(s, ERR_CONFLICT, "used already");
+    token.has_used_at_ms = 0; /* it has not heard of it yet */
+    join(s, "hv9", SECRET);
+    spent(s, envelope);
+    assert_non_null(s->answer);
+    s->remembered = NULL;
+}
+
 static void the_voters_refusal_is_passed_on(void **state)
 {
     struct scene *s = *state;
@@ -351,7 +388,8 @@ static void the_voters_refusal_is_passed_on(void **state)
     refused(s, ERR_UNAUTHENTICATED, "a token is wanted");
     assert_int_equal(s->question, 0);
     s->answered = 0;
-    issuer_join(s->issuer, s->now, 7, "garbage", 7);
+    s->now.mono += 60000; /* such a refusal is told once a minute */
+    issuer_join(s->issuer, s->now, 7, NOISY, "garbage", 7);
     refused(s, ERR_INVALID, "request");
 }
 
@@ -360,11 +398,11 @@ static void too_many_are_not_answered(void **state)
     struct scene *s = *state;
     for (int i = 0; i < 100; i++) {
         s->answered = 0;
-        issuer_join(s->issuer, s->now, 7, "garbage", 7);
+        issuer_join(s->issuer, s->now, 7, NOISY, "garbage", 7);
     }
     assert_int_equal(s->err.code, ERR_LIMIT);
     s->now.mono += 600;
-    issuer_join(s->issuer, s->now, 7, "garbage", 7);
+    issuer_join(s->issuer, s->now, 7, NOISY, "garbage", 7);
     assert_int_equal(s->err.code, ERR_INVALID);
     s->now.mono += 60000; /* and of those that wait for the voters no more than a few */
     unsigned asked = 0;
@@ -414,16 +452,81 @@ static void a_revoked_issuer_spends_no_token(void **state)
     refused(s, ERR_DENIED, "revoked");
 }
 
+/* Whoever only makes noise keeps nobody out. */
+static void noise_keeps_nobody_out(void **state)
+{
+    struct scene *s = *state;
+    unsigned asked = 0;
+    for (int i = 0; i < 600; i++) { /* ten minutes of twenty requests a second by a stranger */
+        for (int k = 0; k < 20; k++) {
+            issuer_join(s->issuer, s->now, 7, NOISY, "garbage", 7);
+            s->now.mono += 50;
+            if (k != 10 || i < 100)
+                continue;
+            s->now.mono -= 25;
+            join(s, "hv9", SECRET);
+            s->now.mono += 25;
+            asked += s->question != 0;
+            if (s->question != 0)
+                issuer_answered(s->issuer, s->now, s->question, 409, "{}", 2);
+        }
+    }
+    assert_int_equal(asked, 500);
+}
+
+/* Nor do many networks: one that is new is always heard. */
+static void many_networks_keep_nobody_out(void **state)
+{
+    struct scene *s = *state;
+    char name[24];
+    for (int i = 0; i < 10000; i++) {
+        snprintf(name, sizeof name, "10.1.%d.%d", i / 30 % 200, i % 30);
+        issuer_join(s->issuer, s->now, 7, name, "garbage", 7);
+    }
+    join(s, "hv9", SECRET);
+    assert_int_not_equal(s->question, 0);
+}
+
+/* Noise fills no audit: one record a minute, with how many there were beside. */
+static void noise_is_counted(void **state)
+{
+    struct scene *s = *state;
+    static const char no[] = "{\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"no such token\"}}";
+    unsigned told = 0;
+    for (int i = 0; i < 100; i++) {
+        free(TAKE_PTR(s->audited));
+        issuer_join(s->issuer, s->now, 7, NOISY, "garbage", 7);
+        assert_int_equal(s->err.code, ERR_INVALID);
+        told += s->audited != NULL;
+        s->now.mono += 1000;
+    }
+    assert_int_equal(told, 2);
+    s->now.mono += 60000;
+    issuer_join(s->issuer, s->now, 7, NOISY, "garbage", 7);
+    assert_non_null(strstr(s->audited, "\"untold\": 39"));
+    for (int i = 0; i < 3; i++) { /* guesses, likewise */
+        free(TAKE_PTR(s->audited));
+        join(s, "hv9", SECRET);
+        issuer_answered(s->issuer, s->now, s->question, 404, no, strlen(no));
+        assert_int_equal(s->err.code, ERR_NOT_FOUND);
+        assert_true((s->audited != NULL) == (i == 0));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(issued_once_it_was_spent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_planners_word_is_not_enough, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_is_replaced_unsaid, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_it_remembers_counts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_voters_refusal_is_passed_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(too_many_are_not_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_revoked_issuer_issues_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_revoked_issuer_spends_no_token, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(noise_keeps_nobody_out, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(many_networks_keep_nobody_out, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(noise_is_counted, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 /* Who gets no link, or loses it: strangers, other clusters, the silent, the revoked. */
 #include "tests/unit/transport_fixture.h"
 
+#include "tls/guest.h"
+
 #include <errno.h>
 #include <gnutls/gnutls.h>
 
@@ -92,6 +94,29 @@ static void check_caller_refused(struct node *a, const char *crt, const char *ke
     assert_int_equal(a->ups, 0);
 }
 
+/* QEMU's certificate for a key of the kind that agents have. */
+static void make_odd(const struct world *w, const char *name)
+{
+    struct err err = {0};
+    struct pki_request request = {.use = USE_QEMU, .name = name, .days = 30};
+    _cleanup_(key_freep) gnutls_x509_privkey_t key = NULL;
+    _cleanup_(privkey_freep) gnutls_privkey_t private = NULL;
+    _cleanup_(pubkey_freep) gnutls_pubkey_t public = NULL;
+    _cleanup_(crt_freep) gnutls_x509_crt_t crt = NULL;
+    assert_ok(pki_key_generate(USE_AGENT, &key, &err), &err);
+    assert_int_equal(gnutls_privkey_init(&private), 0);
+    assert_int_equal(gnutls_pubkey_init(&public), 0);
+    assert_int_equal(gnutls_privkey_import_x509(private, key, 0), 0);
+    assert_int_equal(gnutls_pubkey_import_privkey(public, private, 0, 0), 0);
+    assert_ok(pki_certify(&w->machines, &w->cluster, &request, public, NOW, &crt, &err), &err);
+    _cleanup_(freep) char *crt_pem = pki_crt_pem(crt), *key_pem = NULL;
+    _cleanup_(freep) char *crt_name = xasprintf("%s.pem", name);
+    _cleanup_(freep) char *key_name = xasprintf("%s.key", name);
+    assert_ok(pki_key_pem(key, NULL, &key_pem, &err), &err);
+    write_text(w, crt_name, crt_pem);
+    write_text(w, key_name, key_pem);
+}
+
 static void strangers_are_refused(void **state)
 {
     (void)state;
@@ -99,12 +124,14 @@ static void strangers_are_refused(void **state)
     struct node *a = node_new(&world_one, "hv1");
     make_pair(&world_one, USE_PERSON, "alice", 30, NOW, NULL, NULL);
     make_pair(&world_one, USE_QEMU, "qemu", 30, NOW, NULL, NULL);
+    make_odd(&world_one, "odd");
     make_pair(&world_one, USE_AGENT, "stale", 1, NOW - 5 * DAY, NULL, NULL);
 
     static const struct {
         const char *name, *says;
     } cases[] = {{"alice", "not signed by the cluster's root"},
-                 {"qemu", "certificate of qemu"},
+                 {"qemu", "no certificate"}, /* its key is RSA: it cannot show it */
+                 {"odd", "certificate of qemu"},
                  {"stale", "expired at"}};
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -301,6 +328,29 @@ static void clones_are_refused(void **state)
     assert_non_null(strstr(a->refused_why, "as this host is"));
 }
 
+static bool takes_rsa(const char *priorities)
+{
+    gnutls_priority_t p;
+    const unsigned *list;
+    bool found = false;
+    assert_int_equal(gnutls_priority_init(&p, priorities, NULL), 0);
+    int n = gnutls_priority_sign_list(p, &list);
+    assert_true(n > 0);
+    for (int i = 0; i < n; i++)
+        found |= list[i] == GNUTLS_SIGN_RSA_PSS_RSAE_SHA256;
+    gnutls_priority_deinit(p);
+    return found;
+}
+
+/* A stranger's huge RSA key would take the time of whoever checks what it signed; people have
+ * theirs in tokens. */
+static void no_host_proves_itself_by_rsa(void **state _unused_)
+{
+    assert_false(takes_rsa(TLS_PRIORITIES));
+    assert_false(takes_rsa(host_priorities));
+    assert_true(takes_rsa(guest_priorities));
+}
+
 static void wrong_files_are_told(void **state)
 {
     (void)state;
@@ -336,6 +386,7 @@ int main(void)
         cmocka_unit_test_teardown(expiry_cuts_a_live_link, stop_all),
         cmocka_unit_test_teardown(membership_is_asked, stop_all),
         cmocka_unit_test_teardown(clones_are_refused, stop_all),
+        cmocka_unit_test(no_host_proves_itself_by_rsa),
         cmocka_unit_test_teardown(wrong_files_are_told, stop_all),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
