@@ -124,12 +124,16 @@ void group_digest(const struct voter_group *g, uint8_t ret[HASH_SIZE])
     hash_domain("skein.voters/1", bytes, len, ret);
 }
 
+/* Of what the digest covers; asked often. */
 bool group_same(const struct voter_group *a, const struct voter_group *b)
 {
-    uint8_t x[HASH_SIZE], y[HASH_SIZE];
-    group_digest(a, x);
-    group_digest(b, y);
-    return memcmp(x, y, sizeof x) == 0;
+    bool same = a->number == b->number && a->n == b->n && a->index == b->index &&
+                (a->index == 0 || a->term == b->term) && strcmp(a->reason, b->reason) == 0 &&
+                (a->number <= 1 || memcmp(a->previous, b->previous, sizeof a->previous) == 0);
+    for (size_t i = 0; same && i < a->n; i++)
+        same = a->voters[i].store == b->voters[i].store &&
+               strcmp(a->voters[i].host, b->voters[i].host) == 0;
+    return same;
 }
 
 /* ---- those that are known ---- */
@@ -144,8 +148,10 @@ void groups_add(struct voter_groups *gs, const struct voter_group *g)
 static bool vouches(const struct voter_group *g, const struct voter_group *before)
 {
     uint8_t digest[HASH_SIZE];
+    if (g->number != before->number + 1)
+        return false;
     group_digest(before, digest);
-    return g->number == before->number + 1 && memcmp(g->previous, digest, sizeof digest) == 0;
+    return memcmp(g->previous, digest, sizeof digest) == 0;
 }
 
 void groups_follow(struct voter_groups *gs, const struct voter_groups *said,
