@@ -136,7 +136,7 @@ static int begin_tls(struct caller *c, struct err *err)
         (rc = gnutls_credentials_set(c->session, GNUTLS_CRD_CERTIFICATE, c->own)) < 0)
         return tls_error(err, rc, "TLS");
     gnutls_transport_set_int(c->session, c->fd);
-    c->deadline = now_mono() + EXCHANGE_MS;
+    c->deadline = now_mono() + (c->ask->patience > 0 ? c->ask->patience : EXCHANGE_MS);
     while ((rc = gnutls_handshake(c->session)) < 0)
         if (!once_more(c, rc, err))
             return -(int)err->code;

@@ -15,11 +15,12 @@ struct ask {
     const char *machines, *crl; /* ... PEM; crl may be NULL */
     const char *certificate, *key; /* own, PEM with what stands above it; NULL: none */
     msec now;                      /* wall clock */
+    msec patience;                 /* for all that is said; 0: twenty seconds */
 };
 
 /* *ret: the answer's body, NUL-terminated, to be freed. ERR_UNAUTHENTICATED: not an agent of this
- * cluster under this root, or of another name; ERR_UNAVAILABLE, ERR_TIMEOUT (twenty seconds for all
- * of it), ERR_LIMIT. An answer that is an error of the agent's own comes back as that error. */
+ * cluster under this root, or of another name; ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_LIMIT. An answer
+ * that is an error of the agent's own comes back as that error. */
 int ask(const struct ask *ask, const char *path, const char *body, size_t max, char **ret,
         size_t *ret_len, struct err *err);
 
