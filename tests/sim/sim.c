@@ -253,11 +253,8 @@ static void settle(struct sim *s)
     world_repair(s);
     run_until(s, s->now + EPILOGUE_MS / 2);
     const char *open;
-    for (int more = 0; more < IN_FLIGHT_MS; more += TICK_MS) { /* a proposal of this moment */
-        if ((open = witness_open(s)) == NULL && !witness_behind(s))
-            break;
-        run_until(s, s->now + TICK_MS);
-    }
+    for (int more = 0; (open = witness_open(s)) != NULL && more < IN_FLIGHT_MS; more += TICK_MS)
+        run_until(s, s->now + TICK_MS); /* a proposal of this moment */
     if (!s->failed && open != NULL)
         sim_fail(s, "invariant 9 is broken: %s has not ended %lld s after the last fault", open,
                  (long long)(s->now - from) / 1000);

@@ -424,7 +424,6 @@ bool witness_began(const struct sim_host *h, const char *uuid, const char *to, m
 const char *witness_open(const struct sim *s);
 /* Is this action about a host's power? Only what is told of moves goes to the checker. */
 bool witness_is_power(const struct sim *s, const char *plan, const char *action);
-bool witness_behind(const struct sim *s); /* a voter that has not all entries */
 void witness_end(struct sim *s);
 
 #endif

@@ -627,15 +627,6 @@ static void same_images(struct sim *s)
     }
 }
 
-bool witness_behind(const struct sim *s)
-{
-    int voters[SIM_HOSTS_MAX];
-    for (size_t i = electors_list(s, voters); i-- > 0;)
-        if (s->hosts[voters[i]].applied != s->agreement.n_log)
-            return true;
-    return false;
-}
-
 void witness_end(struct sim *s)
 {
     same_images(s);
