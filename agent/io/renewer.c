@@ -1,10 +1,10 @@
 #include "agent/io/renewer.h"
 
-#include <pthread.h>
 #include <stdio.h>
 
 #include "agent/core/renew.h"
 #include "agent/io/clock.h"
+#include "agent/io/errand.h"
 #include "agent/io/revoker.h"
 #include "proto/hash.h"
 #include "proto/util.h"
@@ -14,12 +14,9 @@
 #define LOOK_MAX_MS (3600 * (msec)1000) /* clocks are set, files replaced by hand: look again */
 #define LOOK_MIN_MS 1000
 
-/* One renewal on its way, in the thread; as in revoker.c. */
+/* One renewal on its way, in the thread. */
 struct work {
-    pthread_mutex_t lock;
-    uv_async_t *async; /* NULL: nobody listens any more */
-    unsigned refs;     /* the thread's and the loop's */
-    char *out, *from;  /* owned */
+    char *out, *from; /* owned */
     msec now;
     int (*renew)(const struct renewal *r, struct err *err);
     int (*reload)(struct err *err);
@@ -30,21 +27,16 @@ struct renewer {
     struct renewer_conf conf;
     char *out; /* owned: the folder above tls.directory */
     struct renew when;
-    size_t next; /* which issuer is asked */
-    struct work *work;
+    size_t next;           /* which issuer is asked */
+    struct errand *errand; /* NULL: none runs */
     uv_async_t async;
     uv_timer_t timer;
     unsigned handles;
 };
 
-static void work_unref(struct work *w)
+static void work_drop(void *arg)
 {
-    pthread_mutex_lock(&w->lock);
-    bool last = --w->refs == 0;
-    pthread_mutex_unlock(&w->lock);
-    if (!last)
-        return;
-    pthread_mutex_destroy(&w->lock);
+    struct work *w = arg;
     free(w->out);
     free(w->from);
     free(w);
@@ -63,18 +55,12 @@ static int carry_out(struct work *w, struct err *err)
     return rc < 0 ? err_wrap(err, "libvirtd does not read its new certificate") : 0;
 }
 
-static void *thread_main(void *arg)
+static void work_run(void *arg)
 {
     struct work *w = arg;
     struct err err = {0};
-    int rc = carry_out(w, &err);
-    pthread_mutex_lock(&w->lock);
-    w->err = rc < 0 ? err : (struct err){0};
-    if (w->async != NULL)
-        uv_async_send(w->async);
-    pthread_mutex_unlock(&w->lock);
-    work_unref(w);
-    return NULL;
+    if (carry_out(w, &err) < 0)
+        w->err = err;
 }
 
 /* ---- on the loop ---- */
@@ -105,39 +91,25 @@ static void start(struct renewer *r)
 {
     const struct config *c = r->conf.config;
     struct work *w = xcalloc(1, sizeof *w);
-    pthread_mutex_init(&w->lock, NULL);
-    w->async = &r->async;
-    w->refs = 2;
     w->out = xstrdup(r->out);
     w->from = xstrdup(c->issuer_from[r->next % c->n_issuer_from]);
     w->now = r->conf.wall();
     w->renew = r->conf.renew;
     w->reload = r->conf.reload;
-    pthread_attr_t attr;
-    pthread_t thread;
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    int rc = pthread_create(&thread, &attr, thread_main, w);
-    pthread_attr_destroy(&attr);
-    if (rc == 0) {
-        r->work = w;
-        return;
-    }
-    struct err err;
-    err_set(&err, ERR_CAPACITY, "no thread: %s", strerror(rc));
-    w->refs = 1;
-    work_unref(w);
-    concluded(r, &err);
+    struct errand_conf conf = {.async = &r->async, .run = work_run, .drop = work_drop};
+    struct err err = {0};
+    if (errand_start(&conf, w, &r->errand, &err) < 0)
+        concluded(r, &err);
 }
 
 static void on_async(uv_async_t *async)
 {
     struct renewer *r = async->data;
-    struct work *w = TAKE_PTR(r->work);
+    const struct work *w = r->errand != NULL ? errand_result(r->errand) : NULL;
     if (w == NULL)
         return;
     struct err err = w->err;
-    work_unref(w);
+    errand_end(TAKE_PTR(r->errand));
     concluded(r, &err);
 }
 
@@ -151,7 +123,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct renewer *r = timer->data;
     struct err err = {0};
-    if (r->work != NULL)
+    if (r->errand != NULL)
         return;
     if (read_times(r, &err) < 0)
         concluded(r, &err);
@@ -218,13 +190,7 @@ void renewer_close(struct renewer *r)
 {
     if (r == NULL)
         return;
-    struct work *w = TAKE_PTR(r->work);
-    if (w != NULL) {
-        pthread_mutex_lock(&w->lock);
-        w->async = NULL;
-        pthread_mutex_unlock(&w->lock);
-        work_unref(w);
-    }
+    errand_end(TAKE_PTR(r->errand));
     uv_close((uv_handle_t *)&r->async, handle_closed);
     uv_close((uv_handle_t *)&r->timer, handle_closed);
 }

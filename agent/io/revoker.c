@@ -1,21 +1,17 @@
 #include "agent/io/revoker.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 
+#include "agent/io/errand.h"
 #include "tls/file.h"
 
 #define RETRY_MS 5000
 #define CRL_MAX (1 << 20)
 #define APPLIED "hypervisor-crl.pem" /* what libvirtd has, in the state directory */
 
-/* One list on its way, in the thread. Nothing of the loop's side is reached from there but async,
- * under the lock, while somebody listens. */
+/* One list on its way, in the thread. */
 struct work {
-    pthread_mutex_t lock;
-    uv_async_t *async; /* NULL: nobody listens any more */
-    unsigned refs;     /* the thread's and the loop's */
     char *root, *crls, *applied, *libvirt_crl, *qemu_crl;
     int (*reload)(const struct revoked *revoked, unsigned *ret_ended, struct err *err);
     struct revoked revoked; /* .list NULL: nothing is new */
@@ -27,20 +23,15 @@ struct revoker {
     struct revoker_conf conf; /* its strings are owned here */
     char *root, *crls;        /* the newest; NULL: none yet */
     bool waits;               /* it has not been given to a thread */
-    struct work *work;        /* the thread's; NULL: none runs */
+    struct errand *errand;    /* NULL: none runs */
     uv_async_t async;
     uv_timer_t retry;
     unsigned handles;
 };
 
-static void work_unref(struct work *w)
+static void work_drop(void *arg)
 {
-    pthread_mutex_lock(&w->lock);
-    bool last = --w->refs == 0;
-    pthread_mutex_unlock(&w->lock);
-    if (!last)
-        return;
-    pthread_mutex_destroy(&w->lock);
+    struct work *w = arg;
     revoked_done(&w->revoked);
     free(w->root);
     free(w->crls);
@@ -87,20 +78,12 @@ static int carry_out(struct work *w, struct revoked *ret, struct err *err)
     return 0;
 }
 
-static void *thread_main(void *arg)
+static void work_run(void *arg)
 {
     struct work *w = arg;
-    struct revoked revoked = {0};
     struct err err = {0};
-    int rc = carry_out(w, &revoked, &err);
-    pthread_mutex_lock(&w->lock);
-    w->revoked = revoked;
-    w->err = rc < 0 ? err : (struct err){0};
-    if (w->async != NULL)
-        uv_async_send(w->async);
-    pthread_mutex_unlock(&w->lock);
-    work_unref(w);
-    return NULL;
+    if (carry_out(w, &w->revoked, &err) < 0)
+        w->err = err;
 }
 
 /* ---- on the loop ---- */
@@ -110,35 +93,24 @@ static void again(struct revoker *r);
 static void start(struct revoker *r)
 {
     struct work *w = xcalloc(1, sizeof *w);
-    pthread_mutex_init(&w->lock, NULL);
-    w->async = &r->async;
-    w->refs = 2;
     w->root = xstrdup(r->root);
     w->crls = xstrdup(r->crls);
     w->applied = xasprintf("%s/" APPLIED, r->conf.state_dir);
     w->libvirt_crl = xstrdup(r->conf.libvirt_crl);
     w->qemu_crl = xstrdup(r->conf.qemu_crl);
     w->reload = r->conf.reload;
-    pthread_attr_t attr;
-    pthread_t thread;
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    int rc = pthread_create(&thread, &attr, thread_main, w);
-    pthread_attr_destroy(&attr);
-    if (rc != 0) {
-        w->refs = 1;
-        work_unref(w);
+    struct errand_conf conf = {.async = &r->async, .run = work_run, .drop = work_drop};
+    struct err err;
+    if (errand_start(&conf, w, &r->errand, &err) < 0)
         again(r);
-        return;
-    }
-    r->waits = false;
-    r->work = w;
+    else
+        r->waits = false;
 }
 
 static void retry_due(uv_timer_t *timer)
 {
     struct revoker *r = timer->data;
-    if (r->work == NULL && r->waits)
+    if (r->errand == NULL && r->waits)
         start(r);
 }
 
@@ -151,16 +123,18 @@ static void again(struct revoker *r)
 static void on_async(uv_async_t *async)
 {
     struct revoker *r = async->data;
-    struct work *w = TAKE_PTR(r->work);
+    const struct work *w = r->errand != NULL ? errand_result(r->errand) : NULL;
     if (w == NULL)
         return;
-    if (w->err.code != ERR_OK)
+    struct errand *done = TAKE_PTR(r->errand);
+    bool well = w->err.code == ERR_OK;
+    if (!well)
         again(r);
-    r->conf.done(r->conf.arg, w->err.code == ERR_OK && w->revoked.list != NULL ? &w->revoked : NULL,
-                 w->ended, &w->err);
-    if (r->waits && w->err.code == ERR_OK) /* a newer one came meanwhile */
+    r->conf.done(r->conf.arg, well && w->revoked.list != NULL ? &w->revoked : NULL, w->ended,
+                 &w->err);
+    if (r->waits && well) /* a newer one came meanwhile */
         start(r);
-    work_unref(w);
+    errand_end(done);
 }
 
 struct revoker *revoker_open(const struct revoker_conf *conf)
@@ -188,7 +162,7 @@ void revoker_take(struct revoker *r, const char *root, const char *crls)
     r->root = xstrdup(root);
     r->crls = xstrdup(crls);
     r->waits = true;
-    if (r->work == NULL)
+    if (r->errand == NULL)
         start(r);
 }
 
@@ -209,13 +183,7 @@ void revoker_close(struct revoker *r)
 {
     if (r == NULL)
         return;
-    struct work *w = TAKE_PTR(r->work);
-    if (w != NULL) {
-        pthread_mutex_lock(&w->lock);
-        w->async = NULL;
-        pthread_mutex_unlock(&w->lock);
-        work_unref(w);
-    }
+    errand_end(TAKE_PTR(r->errand));
     uv_close((uv_handle_t *)&r->async, handle_closed);
     uv_close((uv_handle_t *)&r->retry, handle_closed);
 }
