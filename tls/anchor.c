@@ -194,16 +194,9 @@ bool root_has_key(gnutls_x509_crt_t crt, const char *digest)
 
 int spki_digest_of_file(const char *path, char ret[HASH_HEX_SIZE], struct err *err)
 {
-    _cleanup_(freep) char *text = NULL;
     _cleanup_(crt_freep) gnutls_x509_crt_t crt = NULL;
-    int rc = file_read(path, ROOT_MAX, &text, NULL, err);
-    if (rc < 0)
-        return rc;
-    gnutls_datum_t in = datum_text(text);
-    if ((rc = gnutls_x509_crt_init(&crt)) < 0 ||
-        (rc = gnutls_x509_crt_import(crt, &in, GNUTLS_X509_FMT_PEM)) < 0)
-        return tls_error(err, rc, "%s", path);
-    return spki_digest(crt, ret, err);
+    int rc = crt_load(path, &crt, err);
+    return rc < 0 ? rc : spki_digest(crt, ret, err);
 }
 
 /* Exactly one URI: with two, what reads the first and what reads the last would differ. */

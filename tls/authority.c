@@ -16,7 +16,6 @@
 
 #define CRL_DAYS 365 /* until the list must be renewed, if nothing was revoked before */
 #define CRL_MAX (4 << 20)
-#define PEM_MAX 65536
 
 static int put_mode(const char *directory, const char *name, const char *text, mode_t mode,
                     gid_t group, struct err *err)
@@ -302,21 +301,6 @@ int authority_issue_person(struct authority *a, const struct person_request *req
     return authority_put_roster(a, text, now, err);
 }
 
-static int load_issued(const char *path, gnutls_x509_crt_t *ret, struct err *err)
-{
-    _cleanup_(freep) char *text = NULL;
-    _cleanup_(crt_freep) gnutls_x509_crt_t crt = NULL;
-    int rc = file_read(path, PEM_MAX, &text, NULL, err);
-    if (rc < 0)
-        return rc;
-    gnutls_datum_t in = datum_text(text);
-    if ((rc = gnutls_x509_crt_init(&crt)) < 0 ||
-        (rc = gnutls_x509_crt_import(crt, &in, GNUTLS_X509_FMT_PEM)) < 0)
-        return tls_error(err, rc, "%s", path);
-    *ret = TAKE_PTR(crt);
-    return 0;
-}
-
 static bool is_revoked(const struct authority *a, gnutls_x509_crt_t crt)
 {
     gnutls_datum_t in = datum_text(a->crl);
@@ -392,7 +376,7 @@ static int list_issued(const struct authority *a, const char *path, msec now, js
     struct subject s;
     char serial[SERIAL_SIZE];
     int rc;
-    if ((rc = load_issued(path, &crt, err)) < 0)
+    if ((rc = crt_load(path, &crt, err)) < 0)
         return rc;
     if ((rc = read_issued(a, crt, &s, err)) < 0)
         return err_wrap(err, "%s", path);
@@ -441,13 +425,13 @@ static int find_revoked(const struct authority *a, const char *which, gnutls_x50
     _cleanup_(freep) char *path = xasprintf("%s/issued/%s.pem", a->directory, which);
     if (strchr(which, '/') == NULL && strspn(which, "0123456789ABCDEF") == strlen(which) &&
         which[0] != '\0')
-        return load_issued(path, ret, err);
+        return crt_load(path, ret, err);
     if (!file_exists(which))
         return err_set(err, ERR_INVALID,
                        "\"%.60s\" is not a serial number (see \"cert list\"), nor a "
                        "certificate's file",
                        which);
-    return load_issued(which, ret, err);
+    return crt_load(which, ret, err);
 }
 
 int authority_revoke(struct authority *a, const char *which, msec now, struct err *err)

@@ -2,6 +2,10 @@
 
 #include <stdio.h>
 
+#include "tls/file.h"
+
+#define PEM_MAX 65536
+
 int tls_error(struct err *err, int gnutls_code, const char *fmt, ...)
 {
     char what[256];
@@ -66,4 +70,20 @@ bool crl_names(gnutls_x509_crl_t crl, gnutls_x509_crt_t crt)
     }
     gnutls_x509_crl_iter_deinit(at);
     return found;
+}
+
+int crt_load(const char *path, gnutls_x509_crt_t *ret, struct err *err)
+{
+    _cleanup_(freep) char *text = NULL;
+    _cleanup_(crt_freep) gnutls_x509_crt_t crt = NULL;
+    size_t len;
+    int rc = file_read(path, PEM_MAX, &text, &len, err);
+    if (rc < 0)
+        return rc;
+    gnutls_datum_t pem = datum_of(text, len);
+    if ((rc = gnutls_x509_crt_init(&crt)) < 0 ||
+        (rc = gnutls_x509_crt_import(crt, &pem, GNUTLS_X509_FMT_PEM)) < 0)
+        return tls_error(err, rc, "%s", path);
+    *ret = TAKE_PTR(crt);
+    return 0;
 }

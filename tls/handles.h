@@ -63,6 +63,10 @@ int chain_of_peer(gnutls_session_t session, struct chain *chain, struct err *err
 /* Does the list hold this certificate's serial number, whoever signed it? */
 bool crl_names(gnutls_x509_crl_t crl, gnutls_x509_crt_t crt);
 
+/* The (first) certificate of a PEM file; gnutls_x509_crt_deinit. What file_read says, or ERR_TLS.
+ */
+int crt_load(const char *path, gnutls_x509_crt_t *ret, struct err *err);
+
 /* ERR_TLS: "WHAT: GnuTLS' words". */
 int tls_error(struct err *err, int gnutls_code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

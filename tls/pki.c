@@ -187,26 +187,10 @@ int pki_root_create(const struct cluster *cluster, enum pki_root_kind kind, int 
     return 0;
 }
 
-static int load_crt(const char *path, gnutls_x509_crt_t *ret, struct err *err)
-{
-    _cleanup_(freep) char *text = NULL;
-    _cleanup_(crt_freep) gnutls_x509_crt_t crt = NULL;
-    size_t len;
-    int rc = file_read(path, PEM_MAX, &text, &len, err);
-    if (rc < 0)
-        return rc;
-    gnutls_datum_t pem = datum_of(text, len);
-    if ((rc = gnutls_x509_crt_init(&crt)) < 0 ||
-        (rc = gnutls_x509_crt_import(crt, &pem, GNUTLS_X509_FMT_PEM)) < 0)
-        return tls_error(err, rc, "%s", path);
-    *ret = TAKE_PTR(crt);
-    return 0;
-}
-
 int pki_certificate_life(const char *path, msec *ret_from, msec *ret_to, struct err *err)
 {
     _cleanup_(crt_freep) gnutls_x509_crt_t crt = NULL;
-    int rc = load_crt(path, &crt, err);
+    int rc = crt_load(path, &crt, err);
     if (rc < 0)
         return rc;
     *ret_from = (msec)gnutls_x509_crt_get_activation_time(crt) * 1000;
@@ -258,7 +242,7 @@ static int load_authority(const char *crt, const char *key, enum pki_root_kind k
 {
     _cleanup_(pki_root_done) struct pki_root root = {.kind = kind};
     int rc;
-    if ((rc = load_crt(crt, &root.crt, err)) < 0 || (rc = load_key(key, &root.key, err)) < 0 ||
+    if ((rc = crt_load(crt, &root.crt, err)) < 0 || (rc = load_key(key, &root.key, err)) < 0 ||
         (rc = check_pair(&root, crt, key, err)) < 0)
         return rc;
     if (gnutls_x509_crt_get_basic_constraints(root.crt, NULL, NULL, NULL) <= 0)
