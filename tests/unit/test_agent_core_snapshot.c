@@ -169,19 +169,25 @@ static void hear_all(struct world *w, struct host *me, struct moment now)
     }
 }
 
+/* Moves that do not get on; the planner. */
+static struct host *moves_under_way(struct world *w)
+{
+    world_init(w, 1);
+    run(w, 2000);
+    world_begin(w);
+    w->fate_forced = true;
+    w->force_fate = FATE_STUCK;
+    run(w, 2000);
+    return &w->hosts[w->leader];
+}
+
 /* Stale hosts, moves under way, moves done. */
 static void time_and_moves_show(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, 1);
-    run(&w, 2000);
-    world_begin(&w);
-    w.fate_forced = true;
-    w.force_fate = FATE_STUCK;
-    run(&w, 2000);
     struct effects out = {0};
-    struct host *me = &w.hosts[w.leader];
+    struct host *me = moves_under_way(&w);
     struct step s = step_of(&w, me, &out);
     hear_all(&w, me, s.now);
     json_t *o = snapshot_make(me->view, me->state, &s, 1);
@@ -225,14 +231,8 @@ static void moves_of_the_unknown_are_left_out(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, 1);
-    run(&w, 2000);
-    world_begin(&w);
-    w.fate_forced = true;
-    w.force_fate = FATE_STUCK;
-    run(&w, 2000);
     struct effects out = {0};
-    struct host *me = &w.hosts[w.leader];
+    struct host *me = moves_under_way(&w);
     struct step s = step_of(&w, me, &out);
     hear_all(&w, me, s.now);
     struct view *fresh = view_new();
