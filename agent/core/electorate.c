@@ -188,6 +188,8 @@ static void begin_as_told(struct step *s, const struct voter_groups *said)
 static void begin(const struct electorate *e, struct step *s)
 {
     const struct node_conf *conf = s->conf;
+    if (e->newest > 1) /* the cluster is there; all who voted first may have been installed anew */
+        return;
     struct voter_groups *first = xcalloc(1, sizeof *first);
     bool all = true;
     groups_add(first, &conf->group);

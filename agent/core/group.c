@@ -6,6 +6,9 @@
 #include "proto/codec.h"
 #include "proto/util.h"
 
+/* Voters that a group of so many or more keeps: with fewer, one host would be a majority. */
+#define LEAST 3
+
 static int by_host(const void *a, const void *b)
 {
     return strcmp(((const struct group_voter *)a)->host, ((const struct group_voter *)b)->host);
@@ -268,6 +271,9 @@ int group_check_next(const struct voter_group *g, const struct voter_group *next
         return err_set(err, ERR_CONFLICT, "it does not follow group %llu of voters",
                        (unsigned long long)g->number);
     size_t gone = missing(g, next), come = missing(next, g);
+    if (next->n < MIN(g->n, (size_t)LEAST))
+        return err_set(err, ERR_INVALID, "%zu of %zu voters: fewer than %d could be one host's own",
+                       next->n, g->n, LEAST);
     if (gone > 1 || come > 1 || gone + come == 0)
         return err_set(err, ERR_INVALID, "of the voters %zu go and %zu come: one at a time", gone,
                        come);

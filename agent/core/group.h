@@ -69,7 +69,8 @@ int groups_unpack(const uint8_t *bytes, size_t len, struct voter_groups *ret, st
 /* The group after g, without one voter or with one more, or both. Neither index nor term yet. */
 int group_next(const struct voter_group *g, const char *add, uint64_t store, const char *remove,
                const char *reason, struct voter_group *ret, struct err *err);
-/* May next follow g: its successor, of which one voter is other? */
+/* May next follow g: its successor, of which one voter is other? Three voters and more stay three.
+ */
 int group_check_next(const struct voter_group *g, const struct voter_group *next, struct err *err);
 
 #endif

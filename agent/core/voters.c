@@ -36,7 +36,7 @@ unsigned voters_wanted(const struct voters_conf *conf, const struct voters_host 
     unsigned least = voters < 3 ? 1 : 3; /* copies of the state that there are stay */
     while (wanted > count && wanted > least)
         wanted -= wanted % 2 == 0 ? 1 : 2; /* an even one more bears no more losses */
-    return wanted;
+    return MAX(wanted, least);
 }
 
 /* ---- the set after a change ---- */

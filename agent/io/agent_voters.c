@@ -110,6 +110,7 @@ int agent_open_council(struct agent *a, struct err *err)
         .self = a->config->host,
         .first = (const char *const *)a->config->raft_voters,
         .n_first = a->config->n_raft_voters,
+        .replaces = a->config->raft_replace_after_s > 0,
         .careful = a->config->raft_replace_after_s > 0,
         .election_timeout_ms = (unsigned)a->config->raft_election_timeout_ms,
         /* Rarer than the library's habit of ten: each wakes every voter, which mostly rests. */

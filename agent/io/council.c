@@ -190,7 +190,7 @@ static void replay(struct council *c, const struct store_raft_state *log)
     for (size_t i = 0; here && !c->reached && i < log->n_entries; i++) {
         const struct store_raft_entry *e = &log->entries[i];
         struct voter_group next;
-        if (e->index <= c->applied || e->type != RAFT_COMMAND)
+        if (e->index <= c->applied || e->index > c->next.index || e->type != RAFT_COMMAND)
             continue;
         c->applied = e->index;
         c->reached = c->cb.on_apply(c->cb.arg, e->index, e->term, e->data, e->len, &next);
@@ -351,6 +351,8 @@ static int hear_ended(struct council *c, const char *from, const uint8_t *bytes,
                       struct err *err)
 {
     struct voter_groups groups;
+    if (!c->conf.replaces)
+        return err_set(err, ERR_UNSUPPORTED, "the voters are fixed here");
     Skein__RaftMessage *m = skein__raft_message__unpack(NULL, len, bytes);
     if (m == NULL || m->kind_case != SKEIN__RAFT_MESSAGE__KIND_ENDED) {
         if (m != NULL)
@@ -534,8 +536,8 @@ static int read_group(struct council *c, struct err *err)
     groups_add(&c->groups, &c->group);
     if ((rc = disk->load(disk->arg, &log, err)) < 0)
         return rc;
-    c->is_new = c->conf.careful && group_find(&c->group, c->self) != NULL && log.term == 0 &&
-                log.n_entries == 0 && log.snapshot.index == 0;
+    c->is_new = c->conf.careful && c->group.n > 1 && group_find(&c->group, c->self) != NULL &&
+                log.term == 0 && log.n_entries == 0 && log.snapshot.index == 0;
     store_raft_state_done(&log);
     return 0;
 }

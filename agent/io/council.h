@@ -27,7 +27,8 @@ struct council_conf {
     const char *self;         /* this host */
     const char *const *first; /* the first voters, as configured */
     size_t n_first;
-    bool careful; /* with an empty store it does not vote before council_follow gave it a group */
+    bool replaces; /* voters are replaced here: what others say of a group's end is heard */
+    bool careful;  /* with an empty store it does not vote before council_follow gave it a group */
     unsigned election_timeout_ms, heartbeat_ms, snapshot_threshold, snapshot_trailing;
 };
 

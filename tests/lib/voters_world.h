@@ -507,6 +507,7 @@ static void start(struct node *n)
     struct council_conf conf = {.cluster = "c",
                                 .first = names,
                                 .n_first = n->w->first,
+                                .replaces = true,
                                 .careful = n->w->careful,
                                 .self = names[n->n],
                                 .election_timeout_ms = ELECTION_MS,

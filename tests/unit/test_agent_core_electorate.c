@@ -52,6 +52,17 @@ static void one_voter_is_replaced_at_a_time(void **state _unused_)
     assert_true(group_has(&again, "d", 9) && !group_has(&again, "d", 4) && again.n == 3);
 }
 
+/* With two voters or one of three, a single host would be a majority. */
+static void three_voters_stay_three(void **state _unused_)
+{
+    struct voter_group g = first_group(), next;
+    struct err err = {0};
+    assert_err(group_next(&g, NULL, 0, "b", "", &next, &err), &err, ERR_INVALID, "2 of 3 voters");
+    next = follow(&g, "d", 4, NULL);
+    g = follow(&next, NULL, 0, "b");
+    assert_int_equal(g.n, 3);
+}
+
 static void what_is_read_is_what_was_written(void **state _unused_)
 {
     struct voter_groups gs = {0}, read = {0};
@@ -283,6 +294,21 @@ static void the_first_voters_begin_together(void **state _unused_)
     electorate_free(o.e);
 }
 
+/* All who voted first were installed anew, and others vote by now: they found nothing. */
+static void nobody_begins_beside_a_later_group(void **state _unused_)
+{
+    struct one o;
+    struct voter_group g1 = first_group();
+    struct voter_groups old = {.list = {g1}, .n = 1};
+    begin(&o, "b", true);
+    electorate_heard(o.e, 7);
+    tick(&o);
+    answer(&o, 0, &old, true, 1);
+    answer(&o, 2, &old, true, 3);
+    assert_int_equal(o.followed.n, 0);
+    electorate_free(o.e);
+}
+
 /* Others take it for a voter, or it did not know yet that it is none: nobody told it who plans. */
 static void who_votes_no_more_asks_who_plans(void **state _unused_)
 {
@@ -312,6 +338,8 @@ int main(void)
         cmocka_unit_test(a_lost_voter_does_not_hold_up),
         cmocka_unit_test(nor_one_with_another_store),
         cmocka_unit_test(the_first_voters_begin_together),
+        cmocka_unit_test(nobody_begins_beside_a_later_group),
+        cmocka_unit_test(three_voters_stay_three),
         cmocka_unit_test(who_votes_no_more_asks_who_plans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
