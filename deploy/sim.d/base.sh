@@ -61,7 +61,8 @@ mesh_ip() {
     echo "127.$(cat "$STATE/net").$(($1 / 250)).$(($1 % 250 + 1))"
 }
 
-# start_in_background FILE LOG CMD...: FILE records the process; it does not die with its starter's terminal.
+# start_in_background FILE LOG CMD...: FILE records the process; it does not die with its starter's terminal. It does not
+# begin in a cluster that is being ended: it is recorded before it looks, and who ends looks at the records after saying so.
 start_in_background() {
     local file=$1 log=$2 files
     shift 2
@@ -69,7 +70,7 @@ start_in_background() {
     [ "$files" != unlimited ] && ((files < 65536)) || files=65536
     (
         ulimit -n "$files"
-        record "$file" "$BASHPID"
+        record "$file" "$BASHPID" && [ ! -e "$STATE/ending" ] || exit
         exec setsid -- "$@" </dev/null >>"$log" 2>&1 9>&-
     ) &
     disown $!

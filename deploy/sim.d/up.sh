@@ -127,6 +127,7 @@ up_failed() {
 # end_cluster: every process of it, then its files. Agents that were just begun are found too.
 end_cluster() {
     local file pid all=()
+    [ ! -d "$STATE" ] || : >"$STATE/ending"
     for file in "$STATE"/hosts/*/agent "$STATE/world"; do
         pid=$(recorded "$file") || continue
         kill -9 "$pid" 2>/dev/null || : # ended just now
