@@ -198,19 +198,15 @@ static int find_plan(const struct api_context *c, const char *id, struct plan **
     return err_set(err, ERR_NOT_FOUND, "there is no plan \"%s\"; try: skein plan list", id);
 }
 
-/* What the gate says now, so that people see what is missing: "0 of 1 approvals". */
+/* What the gate says now, by the rules that the voters agreed on, so that people see what is
+ * missing: "0 of 1 approvals". */
 static json_t *gate_json(const struct api_context *c, const struct plan *plan)
 {
-    const struct node_conf *conf = c->step->conf;
-    _cleanup_(freep) ProtobufCBinaryData *envelopes = plan_envelopes(plan);
-    struct gate_facts facts = {.rules = plan->put->gates, .n_rules = plan->put->n_gates};
-    const struct gate_rules *rules = trust_gates(conf->trust);
-    struct gate_verdict verdict;
+    struct gate_facts facts = state_gate_facts(plan);
+    const struct gate_rules *rules = state_gates(c->state);
+    struct gate_verdict verdict = {0};
     struct err err = {0};
-    char digest[HASH_HEX_SIZE];
-    int rc =
-        gate_check(conf->trust, conf->cluster_uuid, plan->put->body.data, plan->put->body.len,
-                   envelopes, plan->n_votes, &facts, c->step->now.wall, digest, &verdict, &err);
+    int rc = state_gate(c->state, plan, c->step->now.wall, &verdict, &err);
     bool open = rc == 0;
     if (open)
         rc = state_gate_when(c->state, plan, c->step->now.wall, &err);
